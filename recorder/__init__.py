@@ -1,0 +1,1 @@
+"""Write the tape: sockets → raw log → decode → stitch → Parquet parts and catalog."""

@@ -1,0 +1,1 @@
+"""Read the tape: catalog → kernels → books, as Python, as SQL, or as the exchange itself."""
