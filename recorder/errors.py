@@ -1,0 +1,165 @@
+"""Everything the recorder raises on purpose.
+
+RecorderError                  exit code 2: bad input, with a remedy
+├── ConfigError                a key of the configuration
+├── CaptureError               a capture that cannot be imported
+├── AlreadyImported            the same file again
+├── NotAnArchive               no catalog where one should be
+├── ArchiveUnwritable          the folder cannot be written
+├── ArchiveLocked              another recorder writes there
+├── RawLogDamaged              a raw-log segment that cannot be read where it must be
+└── VenueError                 exit code 3: the exchange or the network, after retries
+    ├── VenueUnreachable
+    ├── UnknownSymbols         exit code 2: the exchange does not list them
+    └── VenueRefused           an answer that no retry will change
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RecorderError(Exception):
+    """Base of all: a message that names the thing, and a remedy.
+
+    Attributes
+    ----------
+    remedy : str      what the operator can do
+    exit_code : int   of the command that ends by it
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.remedy = remedy
+        super().__init__(f"{message}\n  {remedy}" if remedy else message)
+
+
+class ConfigError(RecorderError):
+    """A configuration that does not hold.
+
+    Attributes
+    ----------
+    key : str   dotted, e.g. venue.rest_url
+    """
+
+    def __init__(self, key: str, message: str, remedy: str = "") -> None:
+        self.key = key
+        super().__init__(f"configuration key {key}: {message}", remedy)
+
+
+class CaptureError(RecorderError):
+    """A capture file that cannot be imported.
+
+    Attributes
+    ----------
+    path : str
+    line : int   1-based line of the file, 0 for the file as a whole
+    """
+
+    def __init__(self, path: str, line: int, message: str, remedy: str) -> None:
+        self.path = path
+        self.line = line
+        where = f"{path}, line {line}" if line else path
+        super().__init__(f"{where}: {message}", remedy)
+
+
+class AlreadyImported(RecorderError):
+    """The archive holds a run of this very file."""
+
+    def __init__(self, path: str, run_id: str) -> None:
+        self.path = path
+        self.run_id = run_id
+        super().__init__(
+            f"{path} is already in this archive as run {run_id}",
+            "nothing to do; to import it afresh, name another archive folder",
+        )
+
+
+class NotAnArchive(RecorderError):
+    """No archive at this path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} is not a Booktape archive: it has no catalog.db",
+            "give the folder that `recorder run` or `recorder import` wrote",
+        )
+
+
+class ArchiveUnwritable(RecorderError):
+    """The archive folder cannot be created or written."""
+
+    exit_code = 2
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        super().__init__(
+            f"archive {path} cannot be written: {problem}",
+            "create the folder, give its owner and rights to this user, or name another",
+        )
+
+
+class ArchiveLocked(RecorderError):
+    """Another process writes this archive."""
+
+    def __init__(self, path: str, holder: str) -> None:
+        self.path = path
+        self.holder = holder
+        super().__init__(
+            f"archive {path} is being written by {holder}",
+            "stop that recorder first, or record into another folder",
+        )
+
+
+class RawLogDamaged(RecorderError):
+    """A raw-log segment that cannot be read where it must be whole."""
+
+    exit_code = 1
+
+    def __init__(self, path: str, offset: int, problem: str) -> None:
+        self.path = path
+        self.offset = offset
+        super().__init__(
+            f"raw log {path} is damaged at byte {offset}: {problem}",
+            "what lies before and after is readable; `recorder verify` lists the rows concerned",
+        )
+
+
+class VenueError(RecorderError):
+    """The exchange or the way to it failed after all retries."""
+
+    exit_code = 3
+
+
+class VenueUnreachable(VenueError):
+    """No answer from the exchange."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url = url
+        super().__init__(
+            f"exchange at {url} cannot be reached: {problem}",
+            "check venue.rest_url and the network; recording starts once it answers",
+        )
+
+
+class UnknownSymbols(VenueError):
+    """Symbols the exchange does not list."""
+
+    exit_code = 2
+
+    def __init__(self, symbols: Sequence[str], near: Sequence[str]) -> None:
+        self.symbols = tuple(symbols)
+        hint = f"did you mean {', '.join(near)}? " if near else ""
+        super().__init__(
+            f"the exchange does not list {', '.join(symbols)}",
+            f"{hint}venue.symbols takes the exchange's own spelling, e.g. BTC-USDT",
+        )
+
+
+class VenueRefused(VenueError):
+    """The exchange said no and will say it again."""
+
+    def __init__(self, what: str, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(f"exchange refused {what}: code {code} {message}")

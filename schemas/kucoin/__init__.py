@@ -1,0 +1,1 @@
+"""KuCoin's dialects: topics, wire messages (parse and format), REST answers, profiles."""
