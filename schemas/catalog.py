@@ -83,6 +83,7 @@ PARTS = Table(
         ("dataset", "TEXT"),
         ("date", "TEXT"),
         ("symbol", "TEXT"),
+        ("stream", "TEXT"),
         ("run_id", "TEXT"),
         ("rows", "INTEGER"),
         ("bytes", "INTEGER"),
@@ -133,7 +134,7 @@ GAPS = Table(
         ("sequence_received", "INTEGER"),
         ("healed_by", "TEXT"),
     ),
-    ("symbol", "stream", "run_id", "ordinal_from"),
+    ("symbol", "stream", "run_id", "ordinal_from", "ts_from"),
     (("symbol", "stream", "ts_from"),),
 )
 
@@ -153,7 +154,7 @@ COVERAGE = Table(
         ("rows", "INTEGER"),
         ("is_open", "INTEGER"),
     ),
-    ("symbol", "stream", "run_id", "ordinal_first"),
+    ("symbol", "stream", "run_id", "ordinal_first", "ts_from"),
     (("symbol", "stream", "ts_from"),),
 )
 
