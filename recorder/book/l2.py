@@ -1,0 +1,226 @@
+"""The live level-2 book: two dictionaries from price to size."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from recorder.book.columns import Columns, align, aligned, column
+from schemas.datasets import ASK, BID
+
+# A heap of prices keeps those that left the book until they surface. Beyond this many for every
+# live level it is built anew, which bounds it and costs little per change.
+_HEAP_SLACK = 4
+_HEAP_MIN = 256
+
+
+class L2Book:
+    """Sizes by price, both sides, at one scale for prices and one for sizes.
+
+    Attributes
+    ----------
+    sequence : int
+        Where the book stands; after `apply`, the `sequence_end` of the last row.
+    price_scale, size_scale : int
+        The finest scales met since the last `load`.
+    absent_removals : int
+        Removals of levels that were not there. Harmless: the venue sends them.
+    """
+
+    __slots__ = (
+        "_asks",
+        "_best_asks",
+        "_best_bids",
+        "_bids",
+        "absent_removals",
+        "price_scale",
+        "sequence",
+        "size_scale",
+    )
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.price_scale = 0
+        self.size_scale = 0
+        self.absent_removals = 0
+        self._bids: dict[int, int] = {}
+        self._asks: dict[int, int] = {}
+        # Heaps of prices, best first, bids negated. Every live price is in its heap at least once.
+        self._best_bids: list[int] = []
+        self._best_asks: list[int] = []
+
+    @property
+    def levels(self) -> int:
+        """Number of live levels, both sides."""
+        return len(self._bids) + len(self._asks)
+
+    def load(self, columns: Columns, sequence: int) -> None:
+        """Replace the whole book.
+
+        Parameters
+        ----------
+        columns : Columns
+            `side, price_mantissa, price_scale, size_mantissa, size_scale`, in any order of rows;
+            sizes of 0 are left out.
+        sequence : int
+            Where the full book stands.
+
+        Raises
+        ------
+        BookOverflow   if its numbers fit no common scale; the book is then unchanged
+        """
+        fresh = L2Book()
+        for side, price, size in fresh._rows(columns, 0, None):
+            if side not in {BID, ASK}:
+                raise ValueError(f"a level has side 0 or 1, not {side}")
+            if size:
+                (fresh._bids if side == BID else fresh._asks)[price] = size
+        self.sequence = sequence
+        self.price_scale, self.size_scale = fresh.price_scale, fresh.size_scale
+        self._bids, self._asks = fresh._bids, fresh._asks
+        self._build_heaps()
+
+    def apply(self, columns: Columns, first: int = 0, last: int | None = None) -> None:
+        """Apply rows in order: price 0 only advances, size 0 removes, else the size is set.
+
+        Parameters
+        ----------
+        columns : Columns
+            `sequence_end, side, price_mantissa, price_scale, size_mantissa, size_scale`.
+        first, last : int
+            Rows `first` up to, not including, `last`; they should end where a message ends.
+
+        Raises
+        ------
+        BookOverflow   if a number fits no common scale; no level is then changed
+        """
+        ends = columns["sequence_end"][first:last]
+        if not len(ends):
+            return
+        rows = self._rows(columns, first, last)  # may rescale, so before the levels are read
+        bids, asks = self._bids, self._asks
+        best_bids, best_asks = self._best_bids, self._best_asks
+        absent = 0
+        for side, price, size in rows:
+            if not price:
+                continue
+            if side == BID:
+                if size:
+                    if price not in bids:
+                        heappush(best_bids, -price)
+                    bids[price] = size
+                elif bids.pop(price, None) is None:
+                    absent += 1
+            elif side == ASK:
+                if size:
+                    if price not in asks:
+                        heappush(best_asks, price)
+                    asks[price] = size
+                elif asks.pop(price, None) is None:
+                    absent += 1
+            else:
+                raise ValueError(f"a level has side 0 or 1, not {side}")
+        self.absent_removals += absent
+        self.sequence = int(ends[-1])
+        if len(best_bids) + len(best_asks) > _HEAP_SLACK * self.levels + _HEAP_MIN:
+            self._build_heaps()
+
+    def best_bid(self) -> tuple[int, int] | None:
+        """Return price and size mantissas of the highest bid, None if there is none."""
+        heap = self._best_bids
+        while heap:
+            if (size := self._bids.get(-heap[0])) is not None:
+                return -heap[0], size
+            heappop(heap)
+        return None
+
+    def best_ask(self) -> tuple[int, int] | None:
+        """Return price and size mantissas of the lowest ask, None if there is none."""
+        heap = self._best_asks
+        while heap:
+            if (size := self._asks.get(heap[0])) is not None:
+                return heap[0], size
+            heappop(heap)
+        return None
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the best bid is at or above the best ask."""
+        bid, ask = self.best_bid(), self.best_ask()
+        return bid is not None and ask is not None and bid[0] >= ask[0]
+
+    def rows(self) -> dict[str, Any]:
+        """Return the book as columns: bids high to low, then asks low to high.
+
+        Returns
+        -------
+        dict[str, ndarray]
+            `side` int8, `price_mantissa` int64, `price_scale` int8, `size_mantissa` int64,
+            `size_scale` int8; owned by the caller.
+        """
+        bids = sorted(self._bids.items(), reverse=True)
+        asks = sorted(self._asks.items())
+        total = self.levels
+        return {
+            "side": np.repeat(np.array([BID, ASK], np.int8), [len(bids), len(asks)]),
+            "price_mantissa": np.array([price for price, _ in bids + asks], np.int64),
+            "price_scale": np.full(total, self.price_scale, np.int8),
+            "size_mantissa": np.array([size for _, size in bids + asks], np.int64),
+            "size_scale": np.full(total, self.size_scale, np.int8),
+        }
+
+    def fork(self) -> L2Book:
+        """Return an independent copy, to follow a stream up to an audit's sequence."""
+        copy = L2Book()
+        copy.sequence = self.sequence
+        copy.price_scale, copy.size_scale = self.price_scale, self.size_scale
+        copy.absent_removals = self.absent_removals
+        copy._bids, copy._asks = self._bids.copy(), self._asks.copy()
+        copy._best_bids, copy._best_asks = self._best_bids.copy(), self._best_asks.copy()
+        return copy
+
+    def same_levels(self, other: L2Book) -> bool:
+        """Say whether both books have the same levels by value, whatever their scales."""
+        mine, theirs = self.fork(), other.fork()
+        price_scale = max(mine.price_scale, theirs.price_scale)
+        size_scale = max(mine.size_scale, theirs.size_scale)
+        mine._rescale(price_scale, size_scale)
+        theirs._rescale(price_scale, size_scale)
+        return mine._bids == theirs._bids and mine._asks == theirs._asks
+
+    def _rows(self, columns: Columns, first: int, last: int | None) -> zip[tuple[int, int, int]]:
+        """Return rows as (side, price, size) at scales of the book, made finer where needed."""
+        prices = column(columns, "price_mantissa", first, last)
+        price_scales = column(columns, "price_scale", first, last)
+        sizes = column(columns, "size_mantissa", first, last)
+        size_scales = column(columns, "size_scale", first, last)
+        price_scale = max(self.price_scale, *price_scales)
+        size_scale = max(self.size_scale, *size_scales)
+        prices = aligned(prices, price_scales, price_scale)
+        sizes = aligned(sizes, size_scales, size_scale)
+        if (price_scale, size_scale) != (self.price_scale, self.size_scale):
+            self._rescale(price_scale, size_scale)
+        return zip(column(columns, "side", first, last), prices, sizes, strict=True)
+
+    def _rescale(self, price_scale: int, size_scale: int) -> None:
+        """Bring every level to finer scales, all or nothing."""
+        bids, asks = (
+            {
+                align(price, self.price_scale, price_scale): align(
+                    size, self.size_scale, size_scale
+                )
+                for price, size in levels.items()
+            }
+            for levels in (self._bids, self._asks)
+        )
+        self._bids, self._asks = bids, asks
+        self.price_scale, self.size_scale = price_scale, size_scale
+        self._build_heaps()
+
+    def _build_heaps(self) -> None:
+        self._best_bids = [-price for price in self._bids]
+        self._best_asks = list(self._asks)
+        heapify(self._best_bids)
+        heapify(self._best_asks)
