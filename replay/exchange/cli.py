@@ -1,0 +1,256 @@
+"""The command `replay exchange`."""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from replay.exchange.app import ExchangeServer, ServerLimits, listening
+from replay.exchange.duration import NS, parse_duration
+from replay.exchange.errors import BadOption, ExchangeError, NotLoopback, PortInUse, UnwritableFile
+from replay.exchange.faults import FaultPlan, parse_fault
+from replay.exchange.line_file import LineFile
+from replay.exchange.synthetic.instruments import DEFAULT_SYMBOLS
+from replay.exchange.synthetic.source import SyntheticSource
+from replay.exchange.synthetic.truth import OrderLogWriter, TruthWriter
+
+BAD_INPUT, FAILED = 2, 3
+
+_HELP = f"""Serve a synthetic exchange that speaks KuCoin's public protocol of 2019.
+
+A matching engine with seeded order flow trades the SYMBOLS; REST and websocket answer as the
+exchange did, on a loopback port, until SIGTERM, SIGINT or the end of --for.
+
+\b
+Faults, any number of them (--fault …):
+  KIND=RATE[:key=value…]   each message or request is struck with this chance
+  KIND@TIME[:key=value…]   once, so long after the start (500ms, 8s, 2m)
+\b
+  drop duplicate reorder   messages         topic= symbol= count=
+  delay                    messages, order kept in a stream        … for=200ms
+  garbage                  half a JSON text and a binary frame before a message
+  disconnect               connections (@: all of them, or count=)
+  silence                  connections stay open, nothing comes    topic= symbol= for=3s
+  stale                    REST books at least events=300 old      topic= symbol= count=
+  429                      every REST request refused              for=2s
+\b
+  --fault drop=0.001 --fault disconnect@8s
+  --fault drop@5s:topic=level2:symbol=BTC-USDT:count=1
+
+Without SYMBOLS it lists {", ".join(DEFAULT_SYMBOLS)}.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command was asked for, already checked for form."""
+
+    host: str
+    port: int
+    symbols: tuple[str, ...]
+    seed: int
+    rate: float
+    l2_batch: int
+    faults: tuple[str, ...]
+    truth: Path | None
+    truth_every: int
+    order_log: Path | None
+    fault_log: Path | None
+    for_ns: int | None
+    port_file: Path | None
+    limits: bool
+    ping_interval_ms: int
+    ping_timeout_ms: int
+
+
+@click.command("exchange", help=_HELP)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address.")
+@click.option("--port", type=click.IntRange(0, 65_535), required=True, help="0: a free port.")
+@click.option("--symbols", help="Comma list, such as BTC-USDT,ETH-BTC.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides every order.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.01, 1_000_000),
+    default=200.0,
+    show_default=True,
+    help="Engine events per second and symbol.",
+)
+@click.option(
+    "--l2-batch",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="Most engine events in one level2 message.",
+)
+@click.option("--fault", "faults", multiple=True, metavar="SPEC", help="See above; repeatable.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Whole books, JSON lines [.zst].")
+@click.option(
+    "--truth-every",
+    type=click.IntRange(1),
+    default=1_000,
+    show_default=True,
+    help="One sequence in so many, at random.",
+)
+@click.option("--order-log", type=click.Path(path_type=Path), help="Every event [.zst].")
+@click.option("--fault-log", type=click.Path(path_type=Path), help="Every fault [.zst].")
+@click.option("--for", "for_", metavar="TIME", help="Stop by itself after 30s, 5m …")
+@click.option("--port-file", type=click.Path(path_type=Path), help="Write the port there.")
+@click.option("--no-limits", is_flag=True, help="Lift the document's request limits.")
+@click.option("--ping-interval-ms", type=click.IntRange(1), default=50_000, show_default=True)
+@click.option("--ping-timeout-ms", type=click.IntRange(1), default=10_000, show_default=True)
+def exchange_command(
+    host: str,
+    port: int,
+    symbols: str | None,
+    seed: int,
+    rate: float,
+    l2_batch: int,
+    faults: tuple[str, ...],
+    truth: Path | None,
+    truth_every: int,
+    order_log: Path | None,
+    fault_log: Path | None,
+    for_: str | None,
+    port_file: Path | None,
+    no_limits: bool,
+    ping_interval_ms: int,
+    ping_timeout_ms: int,
+) -> None:
+    """Run the exchange; exit 0 when stopped, 2 on bad input, 3 when the port is taken."""
+    try:
+        options = Options(
+            _loopback(host),
+            port,
+            DEFAULT_SYMBOLS if symbols is None else tuple(symbols.split(",")),
+            seed,
+            rate,
+            l2_batch,
+            faults,
+            truth,
+            truth_every,
+            order_log,
+            fault_log,
+            None if for_ is None else parse_duration(for_),
+            port_file,
+            not no_limits,
+            ping_interval_ms,
+            ping_timeout_ms,
+        )
+        asyncio.run(run_exchange(options))
+    except BadOption as problem:
+        click.echo(f"replay exchange: {problem}", err=True)
+        sys.exit(BAD_INPUT)
+    except ExchangeError as problem:
+        click.echo(f"replay exchange: {problem}", err=True)
+        sys.exit(FAILED)
+
+
+async def run_exchange(options: Options) -> None:
+    """Serve until a signal or the time asked for, then finish every file.
+
+    Raises
+    ------
+    BadOption
+        A symbol, a fault or a file cannot be used.
+    PortInUse
+        Somebody else listens there.
+    """
+    stop = asyncio.Event()
+    with ExitStack() as files, _stopping_on_signals(stop):
+        plan = FaultPlan(
+            [parse_fault(spec) for spec in options.faults],
+            options.seed,
+            _open(files, options.fault_log),
+        )
+        truth, order_log = _open(files, options.truth), _open(files, options.order_log)
+        source = SyntheticSource(
+            options.symbols,
+            seed=options.seed,
+            rate=options.rate,
+            l2_batch=options.l2_batch,
+            truth=TruthWriter(truth, options.truth_every, options.seed) if truth else None,
+            order_log=OrderLogWriter(order_log) if order_log else None,
+            keep_books=plan.needs_old_books,
+        )
+        server = ExchangeServer(
+            source,
+            faults=plan,
+            limits=ServerLimits() if options.limits else ServerLimits.lifted(),
+            seed=options.seed,
+            ping_interval_ms=options.ping_interval_ms,
+            ping_timeout_ms=options.ping_timeout_ms,
+        )
+        try:
+            async with listening(server, options.host, options.port) as port:
+                if options.port_file is not None:
+                    _write_port(options.port_file, port)
+                click.echo(f"listening on http://{_in_url(options.host)}:{port}", err=True)
+                await _until(stop, server, options.for_ns)
+        except OSError as problem:
+            if problem.errno != errno.EADDRINUSE:
+                raise
+            raise PortInUse(options.host, options.port) from problem
+    if server.failure is not None:
+        raise server.failure
+
+
+async def _until(stop: asyncio.Event, server: ExchangeServer, for_ns: int | None) -> None:
+    """Wait for a signal, the end of the time, or the market's failure."""
+    waits = [asyncio.create_task(event.wait()) for event in (stop, server.failed)]
+    timeout = None if for_ns is None else for_ns / NS
+    _, pending = await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set `stop` on SIGTERM and SIGINT while the context lasts."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _loopback(host: str) -> str:
+    """Return `host` if it is this machine alone."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    except ValueError:
+        pass
+    raise NotLoopback(host)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _open(files: ExitStack, path: Path | None) -> LineFile | None:
+    return None if path is None else files.enter_context(LineFile(path))
+
+
+def _write_port(path: Path, port: int) -> None:
+    """Write the port; the file appears with its content, never empty."""
+    try:
+        beside = path.with_name(f".{path.name}.part")
+        beside.write_text(f"{port}\n")
+        beside.replace(path)
+    except OSError as problem:
+        raise UnwritableFile(path, problem.strerror or str(problem)) from problem

@@ -1,0 +1,307 @@
+"""The REST side: bullet-public, books, tickers, trades, symbols.
+
+Answers are enveloped as the document says. The paths of later years that today's clients ask for
+(``/api/v2/symbols``, ``/api/v3/currencies``) give the same truth in the same shape.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from replay.exchange.faults import FaultPlan
+from replay.exchange.source import DayFigures, Source
+from replay.exchange.tokens import Tokens
+from schemas.kucoin.rest import (
+    BookAnswer,
+    Bullet,
+    format_all_tickers,
+    format_answer,
+    format_api_error,
+    format_book,
+    format_bullet,
+    format_histories,
+    format_instruments,
+    format_level1,
+    format_timestamp,
+)
+
+NS_PER_MS = 1_000_000
+URL_NOT_FOUND, PARAMETER_ERROR = "404000", "400100"
+CANDLES_MAX = 1_500
+
+_CANDLE_MINUTES = {
+    "1min": 1,
+    "3min": 3,
+    "5min": 5,
+    "15min": 15,
+    "30min": 30,
+    "1hour": 60,
+    "2hour": 120,
+    "4hour": 240,
+    "6hour": 360,
+    "8hour": 480,
+    "12hour": 720,
+    "1day": 1_440,
+    "1week": 10_080,
+}
+
+
+class BadParameter(Exception):
+    """A request with a parameter that is missing or means nothing; answered 400100."""
+
+
+def json_response(body: bytes, status: int = 200) -> web.Response:
+    """Return a JSON answer."""
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def error_response(status: int, code: str, message: str) -> web.Response:
+    """Return an envelope that says no."""
+    return json_response(format_api_error(code, message), status)
+
+
+class RestRoutes:
+    """Handlers of all REST paths.
+
+    Parameters
+    ----------
+    source : Source
+        Knows the answers.
+    tokens : Tokens
+        Issues what a websocket connects with.
+    faults : FaultPlan
+        May make a book older than now.
+    ping_interval_ms, ping_timeout_ms : int
+        Told to clients by bullet-public.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tokens: Tokens,
+        faults: FaultPlan,
+        *,
+        ping_interval_ms: int,
+        ping_timeout_ms: int,
+    ) -> None:
+        self._source = source
+        self._tokens = tokens
+        self._faults = faults
+        self._ping_interval_ms = ping_interval_ms
+        self._ping_timeout_ms = ping_timeout_ms
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Register every path."""
+        router.add_post("/api/v1/bullet-public", self.bullet_public)
+        book = "/market/orderbook"
+        for path, handler in (
+            ("/api/v1/timestamp", self.timestamp),
+            ("/api/v1/symbols", self.symbols),
+            ("/api/v2/symbols", self.symbols),
+            ("/api/v1/currencies", self.currencies),
+            ("/api/v3/currencies", self.currencies_v3),
+            ("/api/v1/currencies/{currency}", self.currency),
+            ("/api/v1/markets", self.markets),
+            ("/api/v1/market/allTickers", self.all_tickers),
+            ("/api/v1/market/stats", self.stats),
+            ("/api/v1/market/histories", self.histories),
+            ("/api/v1/market/candles", self.candles),
+            (f"/api/v1{book}/level1", self.level1),
+            (f"/api/v1{book}/level2_20", self.level2_part(20)),
+            (f"/api/v1{book}/level2_100", self.level2_part(100)),
+            (f"/api/v1{book}/level2", self.level2_v1),
+            (f"/api/v2{book}/level2", self.level2_v2),
+            (f"/api/v1{book}/level3", self.level3),
+        ):
+            router.add_get(path, handler)
+
+    async def bullet_public(self, request: web.Request) -> web.Response:
+        """Issue a token and say where to connect with it."""
+        return json_response(
+            format_bullet(
+                Bullet(
+                    self._tokens.issue(self._source.now()),
+                    f"ws://{request.host}/endpoint",
+                    self._ping_interval_ms,
+                    self._ping_timeout_ms,
+                )
+            )
+        )
+
+    async def timestamp(self, _request: web.Request) -> web.Response:
+        """Answer the server's clock, ms."""
+        return json_response(format_timestamp(self._source.now()))
+
+    async def symbols(self, request: web.Request) -> web.Response:
+        """List the symbols, of one market if asked for."""
+        instruments = list(self._source.instruments())
+        market = request.query.get("market")
+        if market is not None:
+            instruments = [
+                instrument
+                for instrument in instruments
+                if self._source.day(instrument.symbol).market == market
+            ]
+        return json_response(format_instruments(instruments))
+
+    async def markets(self, _request: web.Request) -> web.Response:
+        """List the markets."""
+        return json_response(format_answer(list(self._source.markets())))
+
+    async def currencies(self, _request: web.Request) -> web.Response:
+        """List every currency traded here."""
+        return json_response(format_answer(list(self._currencies().values())))
+
+    async def currencies_v3(self, _request: web.Request) -> web.Response:
+        """List every currency in the shape of later years: with its chains, of which none exist."""
+        later = [{**currency, "chains": []} for currency in self._currencies().values()]
+        return json_response(format_answer(later))
+
+    async def currency(self, request: web.Request) -> web.Response:
+        """Answer one currency."""
+        name = request.match_info["currency"]
+        currency = self._currencies().get(name)
+        if currency is None:
+            raise BadParameter(f"currency {name} does not exist")
+        return json_response(format_answer(currency))
+
+    async def level1(self, request: web.Request) -> web.Response:
+        """Answer best bid and offer and the last trade."""
+        ticker = self._source.ticker(self._symbol(request))
+        ticker.ts_event = self._source.now()
+        return json_response(format_level1(ticker))
+
+    async def all_tickers(self, _request: web.Request) -> web.Response:
+        """Answer the 24-hour figures of every symbol."""
+        names = ("buy", "sell", "changeRate", "changePrice", "high", "low", "vol", "last")
+        tickers = []
+        for instrument in self._source.instruments():
+            day = self._source.day(instrument.symbol)
+            fields = _stats_fields(day)
+            tickers.append({"symbol": day.symbol, **{name: fields[name] for name in names}})
+        return json_response(format_all_tickers(self._source.now(), tickers))
+
+    async def stats(self, request: web.Request) -> web.Response:
+        """Answer the 24-hour figures of one symbol."""
+        fields = _stats_fields(self._source.day(self._symbol(request)))
+        time = self._source.now() // NS_PER_MS
+        return json_response(format_answer({**fields, "time": time}))
+
+    async def histories(self, request: web.Request) -> web.Response:
+        """Answer the last hundred trades."""
+        return json_response(format_histories(list(self._source.histories(self._symbol(request)))))
+
+    async def candles(self, request: web.Request) -> web.Response:
+        """Answer candles, newest first, at most 1,500."""
+        symbol = self._symbol(request)
+        kind = request.query.get("type", "")
+        if kind not in _CANDLE_MINUTES:
+            raise BadParameter(f"type must be one of {', '.join(_CANDLE_MINUTES)}")
+        now_s = self._source.now() // (1000 * NS_PER_MS)
+        start = _seconds(request, "startAt", 0)
+        end = _seconds(request, "endAt", now_s + 1)
+        candles = self._source.candles(symbol, _CANDLE_MINUTES[kind], start, end)
+        rows = [
+            (str(c.start), c.open, c.close, c.high, c.low, c.volume, c.turnover)
+            for c in candles[:CANDLES_MAX]
+        ]
+        return json_response(format_answer(rows))
+
+    def level2_part(self, depth: int) -> Callable[[web.Request], Any]:
+        """Return the handler of a book cut to `depth` levels a side."""
+
+        async def level2(request: web.Request) -> web.Response:
+            book = self._l2_book(request)
+            book.bids, book.asks = book.bids[:depth], book.asks[:depth]
+            return json_response(format_book(book))
+
+        return level2
+
+    async def level2_v1(self, request: web.Request) -> web.Response:
+        """Answer the full level-2 book the old way: asks from high to low."""
+        book = self._l2_book(request)
+        book.asks.reverse()
+        return json_response(format_book(book))
+
+    async def level2_v2(self, request: web.Request) -> web.Response:
+        """Answer the full level-2 book, best first on both sides."""
+        return json_response(format_book(self._l2_book(request)))
+
+    async def level3(self, request: web.Request) -> web.Response:
+        """Answer every resting order, best first, in queue order."""
+        return json_response(format_book(self._book(request, "level3", self._source.l3_book)))
+
+    def _l2_book(self, request: web.Request) -> BookAnswer:
+        return self._book(request, "level2", self._source.l2_book)
+
+    def _book(
+        self, request: web.Request, level: str, answer: Callable[[str, int], BookAnswer]
+    ) -> BookAnswer:
+        """Take a book from the source: as it is now, or older if a fault strikes."""
+        symbol, now = self._symbol(request), self._source.now()
+        fault = self._faults.draw("stale", level, symbol, now)
+        if fault is None:
+            return answer(symbol, 0)
+        book = answer(symbol, fault.events)
+        self._faults.write(
+            "stale",
+            now,
+            topic=level,
+            symbol=symbol,
+            sequence_start=book.sequence,
+            sequence_end=book.sequence,
+        )
+        return book
+
+    def _symbol(self, request: web.Request) -> str:
+        symbol = request.query.get("symbol")
+        if not symbol:
+            raise BadParameter("symbol is required")
+        if all(symbol != instrument.symbol for instrument in self._source.instruments()):
+            raise BadParameter(f"symbol {symbol} does not exist")
+        return symbol
+
+    def _currencies(self) -> dict[str, dict[str, Any]]:
+        currencies: dict[str, dict[str, Any]] = {}
+        for instrument in self._source.instruments():
+            for name, digits in (
+                (instrument.base_currency, instrument.size_scale),
+                (instrument.quote_currency, instrument.funds_scale),
+            ):
+                known = currencies.get(name)
+                currencies[name] = {
+                    "currency": name,
+                    "name": name,
+                    "fullName": name,
+                    "precision": max(digits, 0 if known is None else known["precision"]),
+                    # Nothing is held here, so nothing can be moved in or out.
+                    "withdrawalMinSize": "0",
+                    "withdrawalMinFee": "0",
+                    "isWithdrawEnabled": False,
+                    "isDepositEnabled": False,
+                }
+        return currencies
+
+
+def _seconds(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise BadParameter(f"{name} must be a whole number of seconds")
+    return int(text)
+
+
+def _stats_fields(day: DayFigures) -> dict[str, Any]:
+    return {
+        "symbol": day.symbol,
+        "high": day.high,
+        "vol": day.vol,
+        "last": day.last,
+        "low": day.low,
+        "buy": day.buy,
+        "sell": day.sell,
+        "changePrice": day.change_price,
+        "changeRate": day.change_rate,
+    }

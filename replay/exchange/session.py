@@ -1,0 +1,250 @@
+"""One websocket connection: welcome, ping, subscriptions, and a bounded queue towards the client.
+
+Nothing here waits for a slow client: when its queue is full the connection is cut.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass, field
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from replay.exchange.faulty_line import Cut, FaultyLine, Send
+from replay.exchange.hub import Hub, Topic
+from replay.exchange.rate_limit import SlidingWindow
+from replay.exchange.source import FEEDS, Feed, Push, Source
+from schemas.kucoin.control import (
+    Control,
+    ErrorMessage,
+    Subscription,
+    WireError,
+    format_control,
+    parse_control,
+    parse_frame,
+)
+from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from schemas.kucoin.topics import ALL, parse_topic
+
+NS = 1_000_000_000
+
+_GOODBYE_TRIES = 50
+"""Hundredths of a second a stopping exchange gives a client to take what is queued for it."""
+
+BAD_REQUEST, DENIED, NOT_FOUND, TOO_MANY_REQUESTS, TOO_MANY_TOPICS = 400, 401, 404, 429, 509
+
+_FEED_OF_PREFIX: dict[str, Feed] = {KUCOIN_2019.topics[feed]: feed for feed in FEEDS}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one connection may do.
+
+    Attributes
+    ----------
+    topics_max : int or None
+        Topics a connection carries; None: any number.
+    subscribes_per_minute : int or None
+        Subscribe and unsubscribe messages, each counted apart; None: any number.
+    idle_ns : int
+        A client that sends no ping for so long is disconnected.
+    queue_max : int
+        Messages waiting for a slow client before it is cut.
+    """
+
+    topics_max: int | None = KUCOIN_2019.limits.topics_per_connection
+    subscribes_per_minute: int | None = KUCOIN_2019.limits.uplink_messages_per_minute
+    idle_ns: int = KUCOIN_2019.limits.idle_disconnect_s * NS
+    queue_max: int = 50_000
+
+
+@dataclass(eq=False)
+class Session:
+    """The server's end of one connection.
+
+    Parameters
+    ----------
+    connection : str
+        The client's connectId, or one made up for it.
+    transport : asyncio.Transport
+        Aborted when the connection is cut.
+    line : FaultyLine or None
+        The faults on the way to this client; None: none can happen.
+    """
+
+    connection: str
+    socket: web.WebSocketResponse
+    transport: asyncio.Transport | None
+    source: Source
+    hub: Hub
+    limits: SessionLimits
+    line: FaultyLine | None = None
+    cut_because: str | None = None
+    topics: set[Topic] = field(default_factory=set)
+    _queue: deque[Send] = field(default_factory=deque)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _last_ping: int = 0
+    _windows: dict[str, SlidingWindow] = field(default_factory=dict)
+
+    async def serve(self, now: int) -> None:
+        """Talk to the client until either side has had enough."""
+        self._last_ping = now
+        limit = self.limits.subscribes_per_minute
+        if limit is not None:
+            self._windows = {
+                kind: SlidingWindow(limit, 60 * NS) for kind in ("subscribe", "unsubscribe")
+            }
+        writer = asyncio.create_task(self._write())
+        try:
+            self._say(Control("welcome", self.connection))
+            async for message in self.socket:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    self._hear(message.data)
+                elif message.type is WSMsgType.ERROR:
+                    break
+        finally:
+            self.leave()
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await writer
+
+    def leave(self) -> None:
+        """Give up all subscriptions."""
+        for topic in self.topics:
+            self.hub.unsubscribe(self, topic)
+        self.topics.clear()
+
+    async def close(self) -> None:
+        """End the connection with a closing handshake: the exchange goes away."""
+        self.leave()
+        for _ in range(_GOODBYE_TRIES):
+            if not self._queue:
+                break
+            await asyncio.sleep(0.01)
+        await self.socket.close(code=WSCloseCode.GOING_AWAY, message=b"exchange stops")
+
+    def cut(self, why: str) -> None:
+        """End the connection at once, without a closing handshake."""
+        if self.cut_because is None:
+            self.cut_because = why
+            self.leave()
+            self._queue.clear()
+            if self.transport is not None:
+                self.transport.abort()
+
+    def deliver(self, push: Push, frame: bytes) -> None:
+        """Queue a push, or whatever the faults make of it."""
+        if self.line is None:
+            self._enqueue(Send(frame))
+            return
+        for action in self.line.offer(push, frame, self.source.now()):
+            if isinstance(action, Cut):
+                self.cut("fault")
+                return
+            self._enqueue(action)
+
+    def tick(self, now: int) -> None:
+        """Do what time alone brings about: release delayed messages, miss the client's ping."""
+        if now - self._last_ping > self.limits.idle_ns:
+            self.cut("no ping")
+            return
+        if self.line is not None:
+            for send in self.line.release(now):
+                self._enqueue(send)
+
+    def _enqueue(self, send: Send) -> None:
+        if self.cut_because is not None:
+            return
+        if len(self._queue) >= self.limits.queue_max:
+            self.cut("slow client")
+            return
+        self._queue.append(send)
+        self._wake.set()
+
+    async def _write(self) -> None:
+        queue, socket = self._queue, self.socket
+        while True:
+            while queue:
+                send = queue.popleft()
+                opcode = WSMsgType.TEXT if send.opcode == "text" else WSMsgType.BINARY
+                await socket.send_frame(send.data, opcode)
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _say(self, message: Control | ErrorMessage) -> None:
+        if self.line is None or not self.line.is_mute(self.source.now()):
+            self._enqueue(Send(format_control(message)))
+
+    def _refuse(self, identifier: str, code: int, text: str) -> None:
+        self._say(ErrorMessage(identifier, code, text))
+
+    def _hear(self, data: str | bytes) -> None:
+        now = self.source.now()
+        try:
+            message = parse_control(parse_frame(data))
+        except WireError as problem:
+            self._refuse(self.connection, BAD_REQUEST, f"message is not understood: {problem}")
+            return
+        if isinstance(message, Subscription):
+            self._change_subscription(message, now)
+        elif isinstance(message, Control) and message.type == "ping":
+            self._last_ping = now
+            self._say(Control("pong", message.id))
+        elif isinstance(message, Control):
+            self._refuse(message.id, BAD_REQUEST, f"type {message.type} is not supported")
+
+    def _change_subscription(self, request: Subscription, now: int) -> None:
+        window = self._windows.get(request.type)
+        if window is not None and not window.allow(now):
+            self._refuse(
+                request.id,
+                TOO_MANY_REQUESTS,
+                f"too many requests: {window.limit} {request.type} messages a minute are allowed",
+            )
+            return
+        if request.private_channel:
+            self._refuse(request.id, DENIED, "a public token opens no private channel")
+            return
+        topics = self._resolve(request.topic)
+        if topics is None:
+            # One name that is not listed refuses the whole list.
+            self._refuse(request.id, NOT_FOUND, f"topic {request.topic} is not found")
+            return
+        if request.type == "unsubscribe":
+            for topic in topics & self.topics:
+                self.hub.unsubscribe(self, topic)
+            self.topics -= topics
+            self._acknowledge(request)
+            return
+        limit = self.limits.topics_max
+        if limit is not None and len(self.topics | topics) > limit:
+            self._refuse(
+                request.id,
+                TOO_MANY_TOPICS,
+                f"exceed max subscription count limitation of {limit} per session",
+            )
+            return
+        # The ack goes first: a client may not understand messages of a topic before it.
+        self._acknowledge(request)
+        for topic in topics:
+            self.hub.subscribe(self, topic)
+        self.topics |= topics
+
+    def _acknowledge(self, request: Subscription) -> None:
+        if request.response:
+            self._say(Control("ack", request.id))
+
+    def _resolve(self, text: str) -> set[Topic] | None:
+        """Return the topics of a comma list; None if any of it is not there."""
+        prefix, names = parse_topic(text)
+        feed = _FEED_OF_PREFIX.get(prefix)
+        if feed is None or not names:
+            return None
+        known = {instrument.symbol for instrument in self.source.instruments()}
+        if feed == "ticker":
+            known.add(ALL)
+        if feed == "snapshot":
+            known.update(self.source.markets())
+        if not known.issuperset(names):
+            return None
+        return {(feed, name) for name in names}

@@ -1,0 +1,5 @@
+"""A synthetic market: instruments, a matching engine, seeded order flow, and their histories.
+
+Engine, flow, market and truth import nothing of `schemas`: what they say is evidence because it is
+worked out apart from everything that checks it. Only `source.py` translates into wire messages.
+"""
