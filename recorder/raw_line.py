@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -45,7 +46,7 @@ KINDS = frozenset(
 NO_CONNECTION = 0
 
 _OWN = frozenset({"kind", "ts_recv", "ts_mono", "connection", "data", "data_b64"})
-_NO_FIELDS: Mapping[str, Any] = {}
+_NO_FIELDS: Mapping[str, Any] = MappingProxyType({})  # shared by every recv line
 
 
 class RawLineError(ValueError):
@@ -71,7 +72,7 @@ class RawLine:
     ts_mono: int
     connection: int = NO_CONNECTION
     data: bytes | None = None
-    fields: Mapping[str, Any] = _NO_FIELDS
+    fields: Mapping[str, Any] = field(default_factory=lambda: _NO_FIELDS)
 
 
 def encode_line(line: RawLine) -> bytes:

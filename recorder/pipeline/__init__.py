@@ -1,0 +1,1 @@
+"""The pure pipeline: raw-log lines → decode → stitch → rows. Run live, and run again to rebuild."""

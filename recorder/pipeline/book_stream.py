@@ -1,0 +1,348 @@
+"""One book stream of one symbol: stitcher, live book, ordinals, keyframes, ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recorder.book import BookOverflow, L2Book, L3Book
+from recorder.pipeline.book_rows import full_book_rows
+from recorder.pipeline.decode import Book
+from recorder.pipeline.known_clock import KnownClock
+from recorder.pipeline.output import (
+    NO_TIME,
+    ArmTimer,
+    FullBook,
+    Gap,
+    Int64Array,
+    Interval,
+    Output,
+    RequestBook,
+    Rows,
+)
+from recorder.stitch.actions import (
+    Action,
+    Audit,
+    HealGap,
+    RequestSnapshot,
+    StartTimer,
+    WriteGap,
+    WriteSnapshot,
+    WriteUpdates,
+)
+from recorder.stitch.events import (
+    Event,
+    Snapshot,
+    StreamDown,
+    StreamUp,
+    UpdateBatch,
+)
+from recorder.stitch.machine import ImpossibleEvent, Stitcher
+from recorder.stitch.rules import ContinuityRule
+from schemas.datasets import NO_SIDE
+from schemas.timestamps import NS_PER_DAY
+
+# A seek replays at most this many changes, or a few times what loading the book itself costs.
+KEYFRAME_CHANGES = 50_000
+KEYFRAME_CHANGES_PER_LIVE = 20
+
+# Ends that are no loss: what stands between two runs is settled when the next one begins.
+RUN_ENDS = frozenset({"stopped", "crashed", "source"})
+
+
+class BookStream:
+    """Turn one stream's events into rows.
+
+    Parameters
+    ----------
+    symbol, stream : str   stream is l2 or l3
+    rule : ContinuityRule
+    buffer_updates_max : int   messages held while a snapshot is awaited
+    """
+
+    def __init__(
+        self, symbol: str, stream: str, rule: ContinuityRule, buffer_updates_max: int
+    ) -> None:
+        self.symbol = symbol
+        self.stream = stream
+        self.stitcher = Stitcher(rule, symbol, stream, buffer_updates_max=buffer_updates_max)
+        self.book: L2Book | L3Book = L2Book() if stream == "l2" else L3Book()
+        self.decode_failures = 0
+        self._clock = KnownClock()
+        self._next_ordinal = 0
+        self._interval: Interval | None = None
+        self._gap: Gap | None = None
+        self._changes_since_full_book = 0
+        self._full_book_day = -1
+        self._decode_failed = False
+
+    @property
+    def dataset(self) -> str:
+        """The dataset of this stream's changes."""
+        return "l2_updates" if self.stream == "l2" else "l3_events"
+
+    @property
+    def live(self) -> int:
+        """Live levels (l2) or orders (l3)."""
+        return self.book.levels if isinstance(self.book, L2Book) else self.book.orders
+
+    def note_decode_failure(self) -> None:
+        """Remember that a message could not be read: the gap it leaves has this reason."""
+        self.decode_failures += 1
+        self._decode_failed = True
+
+    def handle(self, event: Event, output: Output) -> None:
+        """Take in one event and write what the stitcher decides."""
+        try:
+            self._carry_out(self.stitcher.handle(event), output)
+        except (ImpossibleEvent, BookOverflow) as error:
+            self._quarantine(event.ts_recv, error, output)
+
+    def handle_updates(self, batch: UpdateBatch, output: Output) -> None:
+        """Take in a batch of messages."""
+        try:
+            self._carry_out(self.stitcher.handle_updates(batch), output)
+        except (ImpossibleEvent, BookOverflow) as error:
+            self._quarantine(int(batch.ts_recv[-1]), error, output)
+
+    def write_private(self, batch: UpdateBatch, output: Output) -> None:
+        """Write events that take no public sequence: rows without continuity, outside the book."""
+        self._write_rows(batch, 0, len(batch), output)
+
+    def _quarantine(self, ts: int, error: Exception, output: Output) -> None:
+        """Heal this one stream from a mistake of ours, and tell its story."""
+        output.incidents.append(f"{error}\n{self.stitcher.story()}")
+        if self.stitcher.state.value != "down":
+            self._carry_out(self.stitcher.handle(StreamDown(ts, "internal")), output)
+        self._carry_out(self.stitcher.handle(StreamUp(ts)), output)
+
+    def _carry_out(self, actions: list[Action], output: Output) -> None:
+        for action in actions:
+            match action:
+                case WriteUpdates():
+                    self._write_updates(action, output)
+                case WriteSnapshot():
+                    self._write_snapshot(action.snapshot, output)
+                case Audit():
+                    self._write_audit(action.snapshot, output)
+                case WriteGap():
+                    self._open_gap(action, output)
+                case HealGap():
+                    self._heal_gap(action, output)
+                case RequestSnapshot():
+                    output.commands.append(RequestBook(self.symbol, self.stream, action.request_id))
+                case StartTimer():
+                    output.commands.append(ArmTimer(self.symbol, self.stream, action.timer_id))
+
+    def _open_gap(self, action: WriteGap, output: Output) -> None:
+        assert self._interval is not None
+        self._interval.is_open = False
+        output.touch(self._interval)
+        if action.reason in RUN_ENDS:
+            return
+        reason = action.reason
+        if reason == "sequence" and self._decode_failed:
+            reason = "decode"
+        self._gap = Gap(
+            self.symbol,
+            self.stream,
+            self._interval.ordinal_last,
+            reason,
+            action.ts_from,
+            action.ts_detected,
+            action.sequence_expected,
+        )
+        output.touch(self._gap)
+
+    def _heal_gap(self, action: HealGap, output: Output) -> None:
+        if self._gap is not None:
+            self._gap.ts_to = action.ts_to
+            self._gap.sequence_received = action.sequence_received
+            self._gap.healed_by = "snapshot"
+            output.touch(self._gap)
+            self._gap = None
+
+    def _write_snapshot(self, snapshot: Snapshot, output: Output) -> None:
+        book = snapshot.payload
+        assert isinstance(book, Book)
+        self.book.load(book.columns, snapshot.sequence)
+        known = self._clock.advance(snapshot.ts_recv)
+        entry = FullBook("rest", self._next_ordinal, known, snapshot.sequence)
+        self._next_ordinal += 1
+        rows = full_book_rows(
+            self.symbol,
+            self.stream,
+            book.columns,
+            entry,
+            ts_recv=snapshot.ts_recv,
+            ts_event=book.ts_event,
+        )
+        output.rows.append(rows)
+        self._decode_failed = False
+        self._count_from(known)
+        self._interval = Interval(
+            self.symbol,
+            self.stream,
+            entry.ordinal,
+            entry.ordinal,
+            known,
+            known,
+            snapshot.sequence,
+            snapshot.sequence,
+            rows=len(rows),
+        )
+        output.touch(self._interval)
+
+    def _write_audit(self, snapshot: Snapshot, output: Output) -> None:
+        """Keep a full book that is not applied: readers compare theirs with it at its sequence."""
+        book = snapshot.payload
+        assert isinstance(book, Book)
+        known = self._clock.advance(snapshot.ts_recv)
+        entry = FullBook("audit", self._next_ordinal - 1, known, snapshot.sequence)
+        output.rows.append(
+            full_book_rows(
+                self.symbol,
+                self.stream,
+                book.columns,
+                entry,
+                ts_recv=snapshot.ts_recv,
+                ts_event=book.ts_event,
+            )
+        )
+
+    def _write_keyframe(self, output: Output) -> None:
+        assert self._interval is not None
+        known = self._clock.now
+        entry = FullBook("keyframe", self._next_ordinal - 1, known, self.book.sequence)
+        output.rows.append(
+            full_book_rows(self.symbol, self.stream, self.book.rows(), entry, ts_recv=known)
+        )
+        self._count_from(known)
+
+    def _count_from(self, known: int) -> None:
+        self._changes_since_full_book = 0
+        self._full_book_day = known // NS_PER_DAY
+
+    def _write_updates(self, action: WriteUpdates, output: Output) -> None:
+        batch, first = action.batch, action.first
+        row = int(batch.row_start[first])
+        if int(batch.sequence[row]) <= action.after_sequence:
+            self._write_trimmed(batch, first, action.after_sequence, output)
+            first += 1
+        while first < action.last:
+            stop = self._next_stop(batch, first, action.last)
+            self._write_rows(batch, first, stop, output)
+            self._keyframe_if_due(output)
+            first = stop
+
+    def _write_trimmed(
+        self, batch: UpdateBatch, index: int, after_sequence: int, output: Output
+    ) -> None:
+        """Write one message without the changes that the book already has."""
+        begin, end = int(batch.row_start[index]), int(batch.row_start[index + 1])
+        keep = begin + int(np.searchsorted(batch.sequence[begin:end], after_sequence, "right"))
+        columns = batch.rows
+        assert isinstance(columns, dict)
+        if keep < end:
+            rows = {name: values[keep:end] for name, values in columns.items()}
+            sequence = batch.sequence[keep:end]
+        else:
+            rows = {name: _advance(name, values, end) for name, values in columns.items()}
+            sequence = batch.sequence_end[index : index + 1]
+        trimmed = UpdateBatch(
+            batch.ts_recv[index : index + 1],
+            batch.sequence_start[index : index + 1],
+            batch.sequence_end[index : index + 1],
+            np.array([0, len(sequence)], np.int64),
+            sequence,
+            rows,
+        )
+        self._write_rows(trimmed, 0, 1, output)
+        self._keyframe_if_due(output)
+
+    def _next_stop(self, batch: UpdateBatch, first: int, last: int) -> int:
+        """Return how far to write before a keyframe may be due; never past a point where it is.
+
+        Live levels change by at most one a row, so the stop does not depend on how messages were
+        batched: keyframes follow from the changes alone.
+        """
+        days = self._clock.peek(batch.ts_recv[first:last]) // NS_PER_DAY
+        if int(days[0]) != self._full_book_day:
+            return first + 1
+        last = first + int(np.searchsorted(days, days[0], "right"))
+        since, live = self._changes_since_full_book, self.live
+        per_live = KEYFRAME_CHANGES_PER_LIVE
+        rows = max(1, KEYFRAME_CHANGES - since, -((since - per_live * live) // (per_live + 1)))
+        enough = int(np.searchsorted(batch.row_start, batch.row_start[first] + rows, "left"))
+        return min(last, max(first + 1, enough))
+
+    def _keyframe_if_due(self, output: Output) -> None:
+        due = max(KEYFRAME_CHANGES, KEYFRAME_CHANGES_PER_LIVE * self.live)
+        new_day = self._clock.now // NS_PER_DAY != self._full_book_day
+        if new_day or self._changes_since_full_book >= due:
+            self._write_keyframe(output)
+
+    def _write_rows(self, batch: UpdateBatch, first: int, last: int, output: Output) -> None:
+        """Write whole messages, apply them to the live book, extend the interval."""
+        begin, end = int(batch.row_start[first]), int(batch.row_start[last])
+        counts = np.diff(batch.row_start[first : last + 1])
+        ts_recv = batch.ts_recv[first:last]
+        known_by_message = self._clock.advance_all(ts_recv)
+        source = batch.rows
+        assert isinstance(source, dict)
+        columns: dict[str, Any] = {name: values[begin:end] for name, values in source.items()}
+        columns["sequence"] = batch.sequence[begin:end]
+        columns["sequence_end"] = np.repeat(batch.sequence_end[first:last], counts)
+        public = self.stream == "l2" or columns["kind"][0] not in {"stop", "activate"}
+        if public:
+            self.book.apply(columns)
+        known = np.repeat(known_by_message, counts)
+        columns["ts_recv"] = np.repeat(ts_recv, counts)
+        columns["held_ns"] = known - columns["ts_recv"]
+        columns["ordinal"] = np.arange(
+            self._next_ordinal, self._next_ordinal + end - begin, dtype=np.int64
+        )
+        if self.stream == "l2":
+            columns["sequence_start"] = np.repeat(batch.sequence_start[first:last], counts)
+            columns["is_last"] = _last_flags(counts)
+        else:
+            del columns["sequence_end"]
+        self._next_ordinal += end - begin
+        self._changes_since_full_book += end - begin
+        output.rows.append(Rows(self.dataset, self.symbol, self.stream, columns, known))
+        if public and self._interval is not None:
+            self._extend(self._interval, known, batch, first, last, output)
+
+    def _extend(
+        self,
+        interval: Interval,
+        known: Int64Array,
+        batch: UpdateBatch,
+        first: int,
+        last: int,
+        output: Output,
+    ) -> None:
+        interval.ordinal_last = self._next_ordinal - 1
+        interval.ts_to = int(known[-1])
+        interval.sequence_last = int(batch.sequence_end[last - 1])
+        interval.messages += last - first
+        interval.rows += len(known)
+        output.touch(interval)
+
+
+def _last_flags(counts: Int64Array) -> Any:
+    flags = np.zeros(int(counts.sum()), bool)
+    flags[np.cumsum(counts) - 1] = True
+    return flags
+
+
+def _advance(name: str, values: Any, end: int) -> Any:
+    """Return one column of a price-0 row: the scales of the message's last row, no side."""
+    if name == "side":
+        return np.array([NO_SIDE], np.int8)
+    if name.endswith("_mantissa"):
+        return np.zeros(1, np.int64)
+    if name == "ts_event" and not len(values):
+        return np.array([NO_TIME], np.int64)
+    return values[end - 1 : end]

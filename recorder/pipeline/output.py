@@ -1,0 +1,135 @@
+"""What the pipeline gives back: rows, intervals and gaps, facts for the catalog, and commands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.kucoin.rest import Instrument
+
+Int64Array = npt.NDArray[np.int64]
+
+# Markers of an absent value in row columns; Arrow NULL in a part.
+NO_TIME = -1
+NO_SCALE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBook:
+    """Ask the venue for the full book of a stream and log the answer with this id."""
+
+    symbol: str
+    stream: str
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTimer:
+    """Log a `timer` line with this id after the first-update delay."""
+
+    symbol: str
+    stream: str
+    timer_id: int
+
+
+Command = RequestBook | ArmTimer
+
+
+@dataclass(slots=True)
+class Rows:
+    """Consecutive rows of one dataset, symbol and stream.
+
+    Attributes
+    ----------
+    columns : dict[str, ndarray or list]
+        One entry a column that differs by row, all of length n. Times and numbers are arrays,
+        with `NO_TIME` and `NO_SCALE` for NULL; `side` is int8 (0 bid, 1 ask, -1 NULL); words and
+        texts are lists of str or None. `symbol` and `run_id` are not among them: they are the
+        same in every row.
+    known : int64[n]   from when each row is known, ns UTC, never running backwards
+    full_book : FullBook or None   what book these rows are, when they are one
+    """
+
+    dataset: str
+    symbol: str
+    stream: str
+    columns: dict[str, Any]
+    known: Int64Array
+    full_book: FullBook | None = None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.known)
+
+
+@dataclass(frozen=True, slots=True)
+class FullBook:
+    """Index entry of one full book: a REST snapshot, a keyframe or an audit."""
+
+    origin: str
+    ordinal: int
+    ts: int
+    sequence: int
+
+
+@dataclass(slots=True, eq=False)
+class Interval:
+    """A stretch in which one (symbol, stream) is known; grows while it is open."""
+
+    symbol: str
+    stream: str
+    ordinal_first: int
+    ordinal_last: int
+    ts_from: int
+    ts_to: int
+    sequence_first: int | None
+    sequence_last: int | None
+    messages: int = 0
+    rows: int = 0
+    is_open: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Gap:
+    """Rows that should exist and do not; `ts_to` is None while it is open."""
+
+    symbol: str
+    stream: str
+    ordinal_from: int
+    reason: str
+    ts_from: int
+    ts_detected: int
+    sequence_expected: int | None
+    ts_to: int | None = None
+    sequence_received: int | None = None
+    healed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentSeen:
+    """Metadata of a symbol as the venue stated it at a time."""
+
+    ts: int
+    instrument: Instrument
+
+
+@dataclass(slots=True)
+class Output:
+    """Everything one feed of lines led to, in order."""
+
+    rows: list[Rows] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    ledger: dict[int, Interval | Gap] = field(default_factory=dict)
+    instruments: list[InstrumentSeen] = field(default_factory=list)
+    incidents: list[str] = field(default_factory=list)
+
+    def touch(self, entry: Interval | Gap) -> None:
+        """Note that an interval or a gap is new or has changed."""
+        self.ledger[id(entry)] = entry
+
+
+Counts = Counter[str]

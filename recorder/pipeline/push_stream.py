@@ -1,0 +1,262 @@
+"""Streams without a book: an interval while the socket carries them, and a row a push."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recorder.pipeline.book_stream import RUN_ENDS
+from recorder.pipeline.decode import SIDE_OF_ORDER, Scales, parse_optional
+from recorder.pipeline.known_clock import KnownClock
+from recorder.pipeline.output import NO_TIME, Gap, Interval, Output, Rows
+from schemas.datasets import DATASETS, MARKET_SNAPSHOT_TEXTS
+from schemas.kucoin.market import L3Event, Match, Ticker
+
+# Trades of both sources are told apart by sequence; this many are remembered for late repeats.
+_TRADES_REMEMBERED = 65_536
+# How long a level-3 match may wait for its twin of the match topic, in log time.
+_TWIN_WAIT_NS = 5_000_000_000
+
+
+# Text columns of each stream, in the order `PushStream.write` takes them.
+WORDS: dict[str, tuple[str, ...]] = {
+    "tickers": ("channel",),
+    "trades": ("trade_id", "aggressor_side", "maker_order_id", "taker_order_id", "source"),
+    "market_snapshots": ("channel", *MARKET_SNAPSHOT_TEXTS, "extra"),
+}
+
+
+class PushStream:
+    """Tickers, market snapshots or trades of one symbol.
+
+    Parameters
+    ----------
+    symbol, stream : str
+    """
+
+    def __init__(self, symbol: str, stream: str) -> None:
+        self.symbol = symbol
+        self.stream = stream
+        self.up = False
+        self.last_sequence: int | None = None
+        self._clock = KnownClock()
+        self._next_ordinal = 0
+        self._interval: Interval | None = None
+        self._gap: Gap | None = None
+        self._clocks: list[tuple[int, int, int, int, int]] = []
+        self._numbers: list[tuple[tuple[int, int], ...]] = []
+        self._words: list[tuple[str | None, ...]] = []
+
+    def on_up(self, ts: int, output: Output) -> None:
+        """Begin an interval. The gap before it ends; what was missed in it stays missed."""
+        self.up = True
+        known = self._clock.advance(ts)
+        if self._gap is not None:
+            self._gap.ts_to = known
+            output.touch(self._gap)
+            self._gap = None
+        self._interval = Interval(
+            self.symbol,
+            self.stream,
+            self._next_ordinal,
+            self._next_ordinal - 1,
+            known,
+            known,
+            None,
+            None,
+        )
+        output.touch(self._interval)
+
+    def extend(self, ts_alive: int, output: Output) -> None:
+        """Note that the socket was still heard of at `ts_alive`: silence there is data."""
+        if self._interval is not None and ts_alive > self._interval.ts_to:
+            self._interval.ts_to = ts_alive
+            output.touch(self._interval)
+
+    def on_down(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
+        """End the interval when the socket was last heard of."""
+        self.up = False
+        interval, self._interval = self._interval, None
+        if interval is None:
+            return
+        interval.ts_to = max(interval.ts_to, min(ts, ts_alive))
+        interval.is_open = False
+        output.touch(interval)
+        if reason not in RUN_ENDS:
+            self._gap = Gap(
+                self.symbol,
+                self.stream,
+                interval.ordinal_last,
+                reason,
+                interval.ts_to,
+                max(ts, interval.ts_to),
+                None,
+            )
+            output.touch(self._gap)
+
+    def write(
+        self,
+        ts_recv: int,
+        ts_event: int | None,
+        sequence: int,
+        numbers: tuple[tuple[int, int], ...],
+        words: tuple[str | None, ...],
+        output: Output,
+    ) -> None:
+        """Add one row; `flush` hands over what was added.
+
+        Parameters
+        ----------
+        ts_recv, ts_event : int   ns
+        numbers : (mantissa, scale) in the order of the dataset's numbers
+        words : text in the order of `WORDS`
+        """
+        known = self._clock.advance(ts_recv)
+        self._clocks.append(
+            (ts_recv, NO_TIME if ts_event is None else ts_event, known - ts_recv, sequence, known)
+        )
+        self._numbers.append(numbers)
+        self._words.append(words)
+        self.last_sequence = sequence
+        interval = self._interval
+        if interval is not None:
+            interval.ordinal_last = self._next_ordinal
+            interval.ts_to = known
+            if interval.sequence_first is None:
+                interval.sequence_first = sequence
+            interval.sequence_last = sequence
+            interval.messages += 1
+            interval.rows += 1
+            output.touch(interval)
+        self._next_ordinal += 1
+
+    def flush(self, output: Output) -> None:
+        """Hand over the rows added since the last flush."""
+        n = len(self._clocks)
+        if not n:
+            return
+        clocks = np.array(self._clocks, np.int64)
+        numbers = np.array(self._numbers, np.int64).reshape(n, -1, 2)
+        columns: dict[str, Any] = {
+            "ts_recv": clocks[:, 0],
+            "ts_event": clocks[:, 1],
+            "held_ns": clocks[:, 2],
+            "sequence": clocks[:, 3],
+            "ordinal": np.arange(self._next_ordinal - n, self._next_ordinal, dtype=np.int64),
+        }
+        for index, name in enumerate(DATASETS[self.stream].numbers):
+            columns[f"{name}_mantissa"] = numbers[:, index, 0]
+            columns[f"{name}_scale"] = numbers[:, index, 1].astype(np.int8)
+        for name, texts in zip(WORDS[self.stream], zip(*self._words, strict=True), strict=True):
+            columns[name] = list(texts)
+        output.rows.append(Rows(self.stream, self.symbol, self.stream, columns, clocks[:, 4]))
+        self._clocks, self._numbers, self._words = [], [], []
+
+
+def write_ticker(
+    stream: PushStream, ts_recv: int, ticker: Ticker, scales: Scales, output: Output
+) -> None:
+    """Write one ticker push, every field."""
+    stream.write(
+        ts_recv,
+        ticker.ts_event,
+        ticker.sequence,
+        (
+            parse_optional(ticker.price, scales.price),
+            parse_optional(ticker.size, scales.size),
+            parse_optional(ticker.best_bid, scales.price),
+            parse_optional(ticker.best_bid_size, scales.size),
+            parse_optional(ticker.best_ask, scales.price),
+            parse_optional(ticker.best_ask_size, scales.size),
+        ),
+        (ticker.channel,),
+        output,
+    )
+
+
+class TradeStream(PushStream):
+    """Trades of one symbol, each once, whatever topic it came by.
+
+    While the match topic is up, a match seen on level 3 waits for its twin there; when the match
+    topic moves past it, falls silent or goes down, only level 3 had it.
+    """
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(symbol, "trades")
+        self.match_topic_up = False
+        self._seen: dict[int, None] = {}
+        self._waiting: dict[int, tuple[int, L3Event, Scales]] = {}
+
+    def on_match(self, ts_recv: int, match: Match, scales: Scales, output: Output) -> None:
+        """Take in a message of the match topic."""
+        if match.side not in SIDE_OF_ORDER:
+            raise ValueError(f"a match has side buy or sell, not {match.side!r}")
+        for sequence in sorted(s for s in self._waiting if s < match.sequence):
+            self._write_waiting(sequence, ts_recv, output)
+        self._waiting.pop(match.sequence, None)
+        if self._is_repeat(match.sequence):
+            return
+        self.write(
+            ts_recv,
+            match.ts_event,
+            match.sequence,
+            (
+                parse_optional(match.price, scales.price),
+                parse_optional(match.size, scales.size),
+            ),
+            (match.trade_id, match.side, match.maker_order_id, match.taker_order_id, "match"),
+            output,
+        )
+
+    def on_l3_match(self, ts_recv: int, event: L3Event, scales: Scales, output: Output) -> None:
+        """Take in a match of level 3."""
+        self.settle(ts_recv, output)
+        if event.sequence in self._seen or event.sequence in self._waiting:
+            return
+        self._waiting[event.sequence] = (ts_recv, event, scales)
+        if not self.match_topic_up:
+            self._write_waiting(event.sequence, ts_recv, output)
+
+    def settle(self, ts: int, output: Output, *, everything: bool = False) -> None:
+        """Write the matches that have waited long enough for a twin, or all of them."""
+        late = ts - _TWIN_WAIT_NS
+        for sequence in sorted(
+            s for s, (since, _, _) in self._waiting.items() if everything or since < late
+        ):
+            self._write_waiting(sequence, ts, output)
+
+    def on_match_topic_down(self, ts: int, output: Output) -> None:
+        """Wait for no more twins."""
+        self.match_topic_up = False
+        self.settle(ts, output, everything=True)
+
+    def on_down(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
+        """End the interval; what waited is written into it first."""
+        self.settle(ts, output, everything=True)
+        super().on_down(ts, ts_alive, reason, output)
+
+    def _is_repeat(self, sequence: int) -> bool:
+        if sequence in self._seen:
+            return True
+        self._seen[sequence] = None
+        if len(self._seen) > _TRADES_REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return False
+
+    def _write_waiting(self, sequence: int, ts: int, output: Output) -> None:
+        ts_recv, event, scales = self._waiting.pop(sequence)
+        if self._is_repeat(sequence):
+            return
+        self._clock.advance(ts)  # it was not known as a trade before now
+        self.write(
+            ts_recv,
+            event.ts_event,
+            sequence,
+            (
+                parse_optional(event.price, scales.price),
+                parse_optional(event.size, scales.size),
+            ),
+            (event.trade_id, event.side, event.order_id, event.taker_order_id, "level3"),
+            output,
+        )
