@@ -186,6 +186,7 @@ class ExchangeServer:
         if self.faults.strikes_messages:
             # Clients may all call themselves the same: the log tells them apart.
             line = FaultyLine(f"{connection}#{self._connections}", self.faults)
+        assert request.transport is not None, "the socket was just upgraded on it"
         session = Session(
             connection, socket, request.transport, self.source, self.hub, limits.session, line
         )

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from replay.exchange.faults import Fault, FaultPlan
+from replay.exchange.frames import Opcode
 from replay.exchange.source import Push
 
 GARBAGE_TEXT = b'{"data":{"sequenceStart":15458966'
@@ -18,7 +18,7 @@ class Send:
     """Send a frame."""
 
     data: bytes
-    opcode: Literal["text", "binary"] = "text"
+    opcode: Opcode = "text"
 
 
 @dataclass(frozen=True, slots=True)

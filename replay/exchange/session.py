@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from replay.exchange.faulty_line import Cut, FaultyLine, Send
+from replay.exchange.faulty_line import Cut, FaultyLine
+from replay.exchange.frames import Opcode, encode_frame
 from replay.exchange.hub import Hub, Topic
 from replay.exchange.rate_limit import SlidingWindow
 from replay.exchange.source import FEEDS, Feed, Push, Source
@@ -27,6 +28,12 @@ from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 from schemas.kucoin.topics import ALL, parse_topic
 
 NS = 1_000_000_000
+
+_FRAMES_PER_WRITE = 512
+_UNSENT_MAX = 1 << 20
+"""Bytes the operating system has not yet taken; beyond, messages wait in the bounded queue."""
+
+_LOOK_AGAIN_S = 0.002
 
 _GOODBYE_TRIES = 50
 """Hundredths of a second a stopping exchange gives a client to take what is queued for it."""
@@ -74,14 +81,14 @@ class Session:
 
     connection: str
     socket: web.WebSocketResponse
-    transport: asyncio.Transport | None
+    transport: asyncio.Transport
     source: Source
     hub: Hub
     limits: SessionLimits
     line: FaultyLine | None = None
     cut_because: str | None = None
     topics: set[Topic] = field(default_factory=set)
-    _queue: deque[Send] = field(default_factory=deque)
+    _queue: deque[bytes] = field(default_factory=deque)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _last_ping: int = 0
     _windows: dict[str, SlidingWindow] = field(default_factory=dict)
@@ -129,19 +136,18 @@ class Session:
             self.cut_because = why
             self.leave()
             self._queue.clear()
-            if self.transport is not None:
-                self.transport.abort()
+            self.transport.abort()
 
     def deliver(self, push: Push, frame: bytes) -> None:
         """Queue a push, or whatever the faults make of it."""
         if self.line is None:
-            self._enqueue(Send(frame))
+            self._enqueue(frame)
             return
         for action in self.line.offer(push, frame, self.source.now()):
             if isinstance(action, Cut):
                 self.cut("fault")
                 return
-            self._enqueue(action)
+            self._enqueue(action.data, action.opcode)
 
     def tick(self, now: int) -> None:
         """Do what time alone brings about: release delayed messages, miss the client's ping."""
@@ -150,30 +156,34 @@ class Session:
             return
         if self.line is not None:
             for send in self.line.release(now):
-                self._enqueue(send)
+                self._enqueue(send.data, send.opcode)
 
-    def _enqueue(self, send: Send) -> None:
+    def _enqueue(self, data: bytes, opcode: Opcode = "text") -> None:
         if self.cut_because is not None:
             return
         if len(self._queue) >= self.limits.queue_max:
             self.cut("slow client")
             return
-        self._queue.append(send)
+        self._queue.append(encode_frame(data, opcode))
         self._wake.set()
 
     async def _write(self) -> None:
-        queue, socket = self._queue, self.socket
+        """Write what is queued, many frames a call, no faster than the client reads."""
+        queue, transport = self._queue, self.transport
         while True:
             while queue:
-                send = queue.popleft()
-                opcode = WSMsgType.TEXT if send.opcode == "text" else WSMsgType.BINARY
-                await socket.send_frame(send.data, opcode)
+                # asyncio tells only the protocol, which is aiohttp's, when the buffer is low again.
+                while transport.get_write_buffer_size() > _UNSENT_MAX:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                frames = [queue.popleft() for _ in range(min(len(queue), _FRAMES_PER_WRITE))]
+                transport.write(b"".join(frames))
+                await asyncio.sleep(0)
             self._wake.clear()
             await self._wake.wait()
 
     def _say(self, message: Control | ErrorMessage) -> None:
         if self.line is None or not self.line.is_mute(self.source.now()):
-            self._enqueue(Send(format_control(message)))
+            self._enqueue(format_control(message))
 
     def _refuse(self, identifier: str, code: int, text: str) -> None:
         self._say(ErrorMessage(identifier, code, text))
