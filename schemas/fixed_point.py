@@ -104,7 +104,7 @@ def _parse_unusual(text: str, scale: int) -> tuple[int, int]:
     sign = -1 if body.startswith("-") else 1
     whole, _, fraction = body.removeprefix("-" if sign < 0 else "+").partition(".")
     digits = whole + fraction
-    unsigned_exponent = exponent_text.removeprefix("-").removeprefix("+")
+    unsigned_exponent = exponent_text[1:] if exponent_text[:1] in {"-", "+"} else exponent_text
     if not (digits.isascii() and digits.isdecimal()) or (
         marker and not (unsigned_exponent.isascii() and unsigned_exponent.isdecimal())
     ):
@@ -117,6 +117,8 @@ def _parse_unusual(text: str, scale: int) -> tuple[int, int]:
 
 def _checked(text: str, mantissa: int, own_scale: int, scale: int) -> tuple[int, int]:
     """Bring an exact value to `scale`, or to its minimal scale where that is finer or overflows."""
+    if mantissa == 0:
+        own_scale = 0
     while own_scale > 0 and mantissa % 10 == 0:
         mantissa //= 10
         own_scale -= 1

@@ -11,9 +11,11 @@ NS_PER_DAY = 86_400 * NS_PER_S
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(
-    r"(?P<whole>\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?)"
-    r"(?:[.,](?P<fraction>\d+))?(?P<zone>Z|z|[+-]\d\d:?\d\d)?"
+    r"(?P<whole>\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,](?P<fraction>\d+))?)?)?)"
+    r"(?P<zone>Z|z|[+-]\d\d:?\d\d)?",
+    re.ASCII,
 )
+_TS_MIN, _TS_MAX = -(2**63), 2**63 - 1
 
 
 class TimeError(ValueError):
@@ -40,7 +42,7 @@ def parse_iso(text: str) -> int:
 
     Raises
     ------
-    TimeError   naive, malformed, or finer than a nanosecond
+    TimeError   naive, malformed, finer than a nanosecond, or beyond int64 ns (1678 to 2261)
     """
     match = _ISO.fullmatch(text.strip())
     if match is None:
@@ -51,7 +53,7 @@ def parse_iso(text: str) -> int:
     if len(fraction) > 9:
         raise TimeError(text, "is finer than a nanosecond", "give at most nine digits of a second")
     try:
-        moment = datetime.fromisoformat(whole)
+        moment = datetime.fromisoformat(whole.replace(",", ".").partition(".")[0])
     except ValueError:
         raise TimeError(text, "is no date of the calendar", "check month, day and hour") from None
     offset = timedelta(0)
@@ -62,7 +64,10 @@ def parse_iso(text: str) -> int:
         offset = timedelta(hours=hours, minutes=minutes) * (-1 if zone[0] == "-" else 1)
     since = moment.replace(tzinfo=timezone(offset)) - _EPOCH
     seconds = since.days * 86_400 + since.seconds
-    return seconds * NS_PER_S + int(fraction.ljust(9, "0"))
+    ts = seconds * NS_PER_S + int(fraction.ljust(9, "0"))
+    if not _TS_MIN <= ts <= _TS_MAX:
+        raise TimeError(text, "fits no int64 of nanoseconds", "give a year from 1678 to 2261")
+    return ts
 
 
 def format_iso(ts: int) -> str:
@@ -80,7 +85,7 @@ def parse_epoch(text: str, unit_ns: int) -> int:
     TimeError   when it is no number, or finer than a nanosecond
     """
     whole, _, fraction = text.partition(".")
-    if not (whole.isascii() and whole.isdecimal()) or (fraction and not fraction.isdecimal()):
+    if not (text.isascii() and whole.isdecimal()) or (fraction and not fraction.isdecimal()):
         raise TimeError(text, "is not a count of seconds", "give digits, e.g. 1619378325.093176")
     parts: int = 10 ** len(fraction)
     scaled, rest = divmod(int(fraction or "0") * unit_ns, parts)

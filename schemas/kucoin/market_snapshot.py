@@ -65,12 +65,12 @@ def parse_market_snapshot(frame_text: bytes | str) -> MarketSnapshot:
     """
     try:
         frame = json.loads(
-            frame_text, parse_float=NumberText, parse_int=NumberText, parse_constant=NumberText
+            frame_text, parse_float=NumberText, parse_int=NumberText, parse_constant=_refuse
         )
         channel = frame["topic"].partition(":")[2]
         data = frame["data"]["data"]
         entries = data if isinstance(data, list) else [data]
-        if not all(isinstance(entry["symbol"], str) for entry in entries):
+        if not all(type(entry["symbol"]) is str for entry in entries):  # not NumberText
             raise WireError("market snapshot names no symbol", frame_text)
         return MarketSnapshot(
             channel, int(frame["data"]["sequence"]), entries, isinstance(data, list)
@@ -112,6 +112,10 @@ def row_of_entry(entry: dict[str, Any]) -> tuple[str, int | None, dict[str, str 
             extra[name] = value
     columns["extra"] = _dumps(extra).decode() if extra else None
     return entry["symbol"], ts_event, columns
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
 
 
 def _text(value: object) -> str | None:

@@ -218,11 +218,21 @@ def parse_book(data: Any) -> BookAnswer:
         return BookAnswer(
             int(data["sequence"]),
             None if time is None else int(time) * NS_PER_MS,
-            [tuple(row) for row in data["bids"] or ()],
-            [tuple(row) for row in data["asks"] or ()],
+            _parse_rows(data["bids"]),
+            _parse_rows(data["asks"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise WireError("order book is malformed", orjson.dumps(data)) from None
+
+
+def _parse_rows(rows: Any) -> list[tuple[str, ...]]:
+    parsed: list[tuple[str, ...]] = []
+    for row in rows or ():
+        # A bare text would split into letters, and a number was a float the moment it was JSON.
+        if not isinstance(row, list) or len(row) < 2 or not all(type(v) is str for v in row):
+            raise ValueError("row is not a list of texts")
+        parsed.append(tuple(row))
+    return parsed
 
 
 def format_book(book: BookAnswer) -> bytes:
