@@ -196,8 +196,8 @@ class L2Book:
         price_scales = column(columns, "price_scale", first, last)
         sizes = column(columns, "size_mantissa", first, last)
         size_scales = column(columns, "size_scale", first, last)
-        price_scale = max(self.price_scale, *price_scales)
-        size_scale = max(self.size_scale, *size_scales)
+        price_scale = max([self.price_scale, *price_scales])
+        size_scale = max([self.size_scale, *size_scales])
         prices = aligned(prices, price_scales, price_scale)
         sizes = aligned(sizes, size_scales, size_scale)
         if (price_scale, size_scale) != (self.price_scale, self.size_scale):

@@ -250,9 +250,9 @@ class Stitcher:
         self._last_sequence = last
         self._known_ns = max(self._known_ns, int(batch.ts_recv[first : first + accepted].max()))
         self.counters.updates_written += accepted
-        self._story.add(
-            Update(batch, first + accepted - 1), State.SYNCED.name, State.SYNCED.name, accepted
-        )
+        ends_at = Update(batch, first + accepted - 1)
+        state = self._state.name
+        self._story.add_updates(Update(batch, first), ends_at, accepted, state, state)
         return accepted, actions
 
     def handle_updates(self, batch: UpdateBatch, first: int = 0) -> list[Action]:

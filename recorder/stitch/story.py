@@ -27,9 +27,9 @@ class _Entry:
     detail: str
     before: str
     after: str
-    count: int
-    sequence_start: int
-    sequence_end: int
+    count: int = 1
+    sequence_start: int = 0
+    sequence_end: int = 0
 
 
 class Story:
@@ -38,34 +38,40 @@ class Story:
     def __init__(self) -> None:
         self._entries: deque[_Entry] = deque(maxlen=STORY_MAX)
 
-    def add(self, event: Event, before: str, after: str, count: int = 1) -> None:
-        """Note one event, or `count` updates of which `event` is the last."""
-        start = end = 0
+    def add(self, event: Event, before: str, after: str) -> None:
+        """Note one event with the state before and after it."""
         if isinstance(event, Update):
-            start, end = event.sequence_start, event.sequence_end
-            newest = self._entries[-1] if self._entries else None
-            # Runs keep the entry of what matters from being pushed out by what does not.
-            if (
-                newest is not None
-                and newest.event == "Update"
-                and newest.before == newest.after == before == after
-            ):
-                newest.count += count
-                newest.sequence_end = end
-                newest.ts_recv = event.ts_recv
-                return
-        self._entries.append(
-            _Entry(
-                ts_recv=event.ts_recv,
-                event=type(event).__name__,
-                detail=_detail(event),
-                before=before,
-                after=after,
-                count=count,
-                sequence_start=start,
-                sequence_end=end,
+            self.add_updates(event, event, 1, before, after)
+        else:
+            self._entries.append(
+                _Entry(event.ts_recv, type(event).__name__, _detail(event), before, after)
             )
-        )
+
+    def add_updates(self, first: Update, last: Update, count: int, before: str, after: str) -> None:
+        """Note `count` updates in a row; those that change no state join the run before them."""
+        newest = self._entries[-1] if self._entries else None
+        # Runs keep what matters from being pushed out by what does not.
+        if (
+            newest is not None
+            and newest.event == "Update"
+            and newest.before == newest.after == before == after
+        ):
+            newest.count += count
+            newest.sequence_end = last.sequence_end
+            newest.ts_recv = last.ts_recv
+        else:
+            self._entries.append(
+                _Entry(
+                    last.ts_recv,
+                    "Update",
+                    "",
+                    before,
+                    after,
+                    count,
+                    first.sequence_start,
+                    last.sequence_end,
+                )
+            )
 
     def tell(self, title: str) -> str:
         """Return one line an event, oldest first, under the title."""

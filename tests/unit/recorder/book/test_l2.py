@@ -1,0 +1,163 @@
+"""The live level-2 book: what each kind of row does, and how values meet across scales."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recorder.book import BookOverflow, L2Book
+
+BID, ASK, NONE = 0, 1, -1
+
+
+def columns(*rows, price_scale=2, size_scale=1):
+    """Columns of (sequence_end, side, price mantissa, size mantissa[, price_scale, size_scale])."""
+    full = [(*row, price_scale, size_scale)[:6] for row in rows]
+    names = ("sequence_end", "side", "price_mantissa", "size_mantissa", "price_scale", "size_scale")
+    return {name: [row[n] for row in full] for n, name in enumerate(names)}
+
+
+def levels(book):
+    rows = book.rows()
+    return list(zip(*(values.tolist() for values in rows.values()), strict=True))
+
+
+def small_book():
+    book = L2Book()
+    book.load(
+        columns((0, BID, 990, 10), (0, ASK, 1010, 5), (0, BID, 1000, 7), (0, ASK, 1005, 3)),
+        sequence=40,
+    )
+    return book
+
+
+def test_loaded_rows_come_back_sorted_from_the_touch():
+    book = small_book()
+    assert (book.sequence, book.levels) == (40, 4)
+    rows = book.rows()
+    assert {name: values.tolist() for name, values in rows.items()} == {
+        "side": [BID, BID, ASK, ASK],
+        "price_mantissa": [1000, 990, 1005, 1010],
+        "price_scale": [2, 2, 2, 2],
+        "size_mantissa": [7, 10, 3, 5],
+        "size_scale": [1, 1, 1, 1],
+    }
+    assert [rows[name].dtype for name in rows] == [np.int8, np.int64, np.int8, np.int64, np.int8]
+
+
+def test_rows_set_remove_and_only_advance():
+    book = small_book()
+    book.apply(
+        columns(
+            (41, BID, 990, 99),  # set
+            (42, ASK, 1005, 0),  # remove
+            (43, BID, 995, 0),  # remove what is not there
+            (44, ASK, 0, 0),  # only advance
+            (45, NONE, 0, 0),
+        )
+    )
+    assert levels(book) == [(BID, 1000, 2, 7, 1), (BID, 990, 2, 99, 1), (ASK, 1010, 2, 5, 1)]
+    assert (book.sequence, book.absent_removals) == (45, 1)
+
+
+def test_apply_takes_the_rows_asked_for_and_arrays_alike():
+    rows = columns((41, BID, 980, 1), (42, BID, 981, 2), (43, BID, 982, 3))
+    arrays = {name: np.array(values) for name, values in rows.items()}
+    for given in (rows, arrays):
+        book = small_book()
+        book.apply(given, 1, 2)
+        assert book.sequence == 42
+        assert type(book.sequence) is int
+        assert book.rows()["price_mantissa"].tolist() == [1000, 990, 981, 1005, 1010]
+        book.apply(given, 3, 3)
+        assert book.sequence == 42
+
+
+def test_best_prices_follow_every_change():
+    book = small_book()
+    assert (book.best_bid(), book.best_ask(), book.crossed) == ((1000, 7), (1005, 3), False)
+    book.apply(columns((41, BID, 1000, 0), (42, ASK, 1005, 0)))
+    assert (book.best_bid(), book.best_ask()) == ((990, 10), (1010, 5))
+    book.apply(columns((43, BID, 1000, 4)))  # back again
+    assert book.best_bid() == (1000, 4)
+    book.apply(columns((44, BID, 1010, 1)))
+    assert book.crossed
+    book.apply(columns((45, ASK, 1010, 0)))
+    assert (book.best_ask(), book.crossed) == (None, False)
+    book.apply(columns((46, BID, 1010, 0), (46, BID, 1000, 0), (46, BID, 990, 0)))
+    assert (book.best_bid(), book.levels) == (None, 0)
+
+
+def test_load_replaces_everything():
+    book = small_book()
+    book.load(columns((0, BID, 7, 1), (0, ASK, 9, 0), price_scale=0), sequence=99)
+    assert levels(book) == [(BID, 7, 0, 1, 1)]
+    assert (book.best_bid(), book.best_ask(), book.sequence) == ((7, 1), None, 99)
+
+
+def test_an_empty_book_is_a_book():
+    book = L2Book()
+    book.load(columns(), sequence=3)
+    assert (book.levels, book.sequence, book.crossed) == (0, 3, False)
+    assert [len(values) for values in book.rows().values()] == [0] * 5
+
+
+def test_equal_values_at_other_scales_are_the_same_level():
+    book = small_book()
+    book.apply(columns((41, BID, 100, 8, 1, 0), (42, ASK, 10050, 0, 3, 4)))
+    assert levels(book) == [
+        (BID, 10000, 3, 80000, 4),
+        (BID, 9900, 3, 10000, 4),
+        (ASK, 10100, 3, 5000, 4),
+    ]
+    assert book.best_bid() == (10000, 80000)
+
+
+def test_a_finer_scale_that_fits_no_int64_is_refused_before_anything_changes():
+    book = small_book()
+    before = levels(book)
+    with pytest.raises(BookOverflow) as caught:
+        book.apply(columns((41, BID, 999, 1), (42, BID, 1, 1, 18, 1)))
+    assert (caught.value.number, caught.value.scale) == ("9.99", 18)
+    assert levels(book) == before
+    assert book.sequence == 40
+
+
+def test_a_level_without_a_side_is_our_mistake():
+    with pytest.raises(ValueError, match="a level has side 0 or 1, not -1"):
+        small_book().apply(columns((41, NONE, 5, 5)))
+    with pytest.raises(ValueError, match="a level has side 0 or 1, not -1"):
+        small_book().load(columns((41, NONE, 5, 5)), sequence=1)
+
+
+def test_a_fork_goes_its_own_way():
+    book = small_book()
+    fork = book.fork()
+    book.apply(columns((41, BID, 1001, 1), (42, ASK, 1005, 0)))
+    assert levels(fork) == levels(small_book())
+    assert (fork.sequence, fork.best_bid(), fork.best_ask()) == (40, (1000, 7), (1005, 3))
+    fork.apply(columns((41, BID, 1001, 1), (42, ASK, 1005, 0)))
+    assert fork.same_levels(book)
+
+
+def test_same_levels_compares_values():
+    book, other = small_book(), L2Book()
+    rows = book.rows()
+    coarse = {**rows, "size_mantissa": rows["size_mantissa"] * 100, "size_scale": [3] * 4}
+    other.load(coarse, sequence=40)
+    assert book.same_levels(other)
+    assert other.same_levels(book)
+    assert (book.size_scale, other.size_scale) == (1, 3)  # comparing changes neither
+    other.apply(columns((41, BID, 990, 11)))
+    assert not book.same_levels(other)
+
+
+def test_heaps_stay_bounded_by_the_live_levels():
+    book = small_book()
+    for number in range(20):
+        adds = [(number, BID, price, 1) for price in range(1, 990, 3)]
+        removes = [(number, BID, price, 0) for price in range(1, 990, 3)]
+        book.apply(columns(*adds, *removes))
+    assert book.levels == 4
+    assert len(book._best_bids) < 700
+    assert book.best_bid() == (1000, 7)
