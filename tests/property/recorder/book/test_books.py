@@ -111,6 +111,7 @@ def test_l3_book_equals_a_list_of_orders(seed, total):
         whole: dict[tuple[int, Fraction], Fraction] = {}
         for _, side, price, size in queues:
             whole[side, price] = whole.get((side, price), 0) + size
+        assert book.levels == len(whole)
         aggregated = L2Book()
         aggregated.load(book.aggregate(), book.sequence)
         assert levels_of(aggregated) == [(*key, size) for key, size in whole.items()]

@@ -78,11 +78,11 @@ def test_best_prices_follow_every_change():
     assert (book.best_bid(), book.best_ask(), book.crossed) == ((1000, 7), (1005, 3), False)
     book.apply(columns((41, BID, 1000, 0), (42, ASK, 1005, 0)))
     assert (book.best_bid(), book.best_ask()) == ((990, 10), (1010, 5))
-    book.apply(columns((43, BID, 1000, 4)))  # back again
-    assert book.best_bid() == (1000, 4)
+    book.apply(columns((43, BID, 1000, 4), (43, ASK, 1007, 6)))  # one comes back, one is new
+    assert (book.best_bid(), book.best_ask()) == ((1000, 4), (1007, 6))
     book.apply(columns((44, BID, 1010, 1)))
     assert book.crossed
-    book.apply(columns((45, ASK, 1010, 0)))
+    book.apply(columns((45, ASK, 1010, 0), (45, ASK, 1007, 0)))
     assert (book.best_ask(), book.crossed) == (None, False)
     book.apply(columns((46, BID, 1010, 0), (46, BID, 1000, 0), (46, BID, 990, 0)))
     assert (book.best_bid(), book.levels) == (None, 0)

@@ -186,6 +186,17 @@ def test_equal_values_at_other_scales_share_a_level_and_a_queue():
     assert orders(book)[:2] == [("h", BID, 10001, 1000), ("a", BID, 10000, 2500)]
 
 
+@pytest.mark.parametrize(("kind", "left"), [("match", 3750), ("change", 1250)])
+def test_a_finer_size_may_come_with_any_event(kind, left):
+    book = after(event(41, kind, "a", BID, (100, 1), (1250, 3)))
+    assert orders(book)[:2] == [("a", BID, 100, left), ("b", BID, 100, 3000)]
+
+
+def test_a_level_leaves_with_its_last_order():
+    book = after(event(41, "done", "a"), event(42, "done", "b"), event(43, "done", "d"))
+    assert (book.levels, book.best_bid(), book.best_ask()) == (2, 90, 120)
+
+
 def test_a_finer_scale_that_fits_no_int64_is_refused():
     book = small_book()
     with pytest.raises(BookOverflow) as caught:
@@ -220,10 +231,17 @@ def test_a_level_that_adds_up_beyond_int64_is_named():
 def test_a_fork_goes_its_own_way():
     book = small_book()
     fork = book.fork()
-    book.apply(columns(event(41, "match", "a", BID, (1, 1), (2, 0)), event(42, "done", "d")))
+    events = columns(
+        event(41, "match", "a", BID, (1, 1), (2, 0)),
+        event(42, "done", "b"),
+        event(43, "done", "d"),
+        event(44, "done", "z"),
+        opened(45, "f", ASK, 120, 1),
+    )
+    book.apply(events)
     assert orders(fork) == [A, B, C, D, E]
     assert fork.oddities == small_book().oddities
-    fork.apply(columns(event(41, "match", "a", BID, (1, 1), (2, 0)), event(42, "done", "d")))
+    fork.apply(events)
     assert fork.same_orders(book)
 
 
