@@ -1,0 +1,141 @@
+"""A live recording: group commits into the raw log, then through the pipeline into parts."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from recorder.pipeline.output import Command
+from recorder.pipeline.routes import Key
+from recorder.raw_line import RawLine
+from recorder.recovery import Recovered, recover
+from recorder.run_writer import RunWriter
+from recorder.storage.archive_folder import ArchiveFolder
+from recorder.storage.open_parts import RollRules
+from recorder.storage.raw_log import RawLogWriter
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    """What the storage needs of the configuration.
+
+    Attributes
+    ----------
+    segment_bytes : int   a raw-log segment closes at this size
+    """
+
+    segment_bytes: int = 256 * MIB
+    rules: RollRules = field(default_factory=RollRules)
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """Return `YYYYMMDDTHHMMSS.ffffffZ-<host>-<pid>`."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()) or "host"
+    return f"{moment:%Y%m%dT%H%M%S.%f}Z-{host}-{os.getpid()}"
+
+
+class Recording:
+    """Everything between the shell and the disk; used by one thread at a time.
+
+    Attributes
+    ----------
+    run_id : str
+    recovered : list[Recovered]   crashed runs that were finished at the start
+    durable : Counter[int]        frames on disk by connection, counted after the fsync
+    """
+
+    def __init__(
+        self, archive: ArchiveFolder, settings: RecordingSettings, recovered: list[Recovered]
+    ) -> None:
+        self.run_id = new_run_id()
+        self.recovered = recovered
+        self.durable: Counter[int] = Counter()
+        self._archive = archive
+        self._raw_log = RawLogWriter(archive.path, self.run_id, settings.segment_bytes)
+        self._writer = RunWriter(archive.path, archive.catalog, settings.rules)
+
+    @classmethod
+    def create(cls, archive: Path, settings: RecordingSettings) -> Recording:
+        """Open an archive for a new run; finish crashed ones first.
+
+        Raises
+        ------
+        ArchiveLocked, ArchiveUnwritable, RawLogDamaged
+        """
+        folder = ArchiveFolder(archive)
+        try:
+            return cls(folder, settings, recover(folder, settings.rules))
+        except BaseException:
+            folder.close()
+            raise
+
+    def commit(self, lines: Sequence[RawLine]) -> list[Command]:
+        """Make lines durable, then look inside them.
+
+        Returns
+        -------
+        list[Command]   what the shell should do next
+
+        Raises
+        ------
+        OSError   when the disk refuses: the run must end, nothing may be recorded into the void
+        """
+        if not lines:
+            return []
+        self._raw_log.append(lines)
+        for line in lines:
+            if line.kind == "recv":
+                self.durable[line.connection] += 1
+        self._writer.raw_position = (self._raw_log.path, self._raw_log.bytes)
+        return self._writer.process(lines)
+
+    def roll(self, ts_now: int, *, force: bool = False) -> int:
+        """Publish the parts due at `ts_now` (ns UTC), or all; return how many."""
+        return self._writer.roll(ts_now, force=force)
+
+    def close(self) -> None:
+        """Publish everything and give the archive free."""
+        try:
+            if self._writer.pipeline.run_id:
+                self._writer.finish("stopped")
+        finally:
+            self._raw_log.close()
+            self._archive.close()
+
+    def abandon(self) -> None:
+        """Give the archive free without publishing: the next start recovers from the raw log."""
+        self._raw_log.close()
+        self._archive.close()
+
+    def take_incidents(self) -> list[str]:
+        """Return the stories of quarantined streams since the last call."""
+        incidents, self._writer.incidents = self._writer.incidents, []
+        return incidents
+
+    def status(self) -> dict[Key, dict[str, Any]]:
+        """Return state, sequence and gaps per (symbol, stream)."""
+        return self._writer.pipeline.status()
+
+    def counts(self) -> dict[str, int]:
+        """Return lines by kind and frames by what became of them."""
+        return dict(self._writer.pipeline.counts)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Durable bytes of the open raw-log segment."""
+        return self._raw_log.bytes
+
+    @property
+    def open_bytes(self) -> int:
+        """Memory held by open parts, estimated, in bytes."""
+        return self._writer.open_bytes

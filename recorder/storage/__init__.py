@@ -1,0 +1,1 @@
+"""The only files that write disk: raw log, parts, catalog."""

@@ -1,0 +1,223 @@
+"""The catalog: SQLite in WAL mode, one transaction a roll, and its Parquet twin for readers."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recorder.pipeline.output import Gap, InstrumentSeen, Interval
+from recorder.pipeline.routes import Key
+from recorder.storage.catalog_reader import CatalogReader
+from recorder.storage.durable import beside, make_folder, publish_file, sync_folder, write_file
+from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT
+from schemas.catalog import DDL, TABLES, Table
+
+_KEPT_PARQUET_VERSIONS = 3  # readers that opened the one before the last may still be at it
+
+
+class CatalogWriter(CatalogReader):
+    """Write access to an archive's catalog; one process at a time holds it.
+
+    Parameters
+    ----------
+    archive : Path   an existing folder
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        super().__init__(
+            sqlite3.connect(archive / CATALOG_DB, isolation_level=None, check_same_thread=False)
+        )
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(DDL)
+        sync_folder(archive)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit everything inside, or nothing; then publish the Parquet twin."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        self.publish_parquet()
+
+    # Writing; inside a transaction
+
+    def put_run(self, row: dict[str, Any]) -> None:
+        """Insert or replace a run."""
+        self._put(TABLES["runs"], [row])
+
+    def put_parts(self, parts: list[dict[str, Any]], full_books: list[dict[str, Any]]) -> None:
+        """Insert parts and the index of the full books in them."""
+        self._put(TABLES["parts"], parts)
+        self._put(TABLES["full_books"], full_books)
+
+    def put_ledger(self, run_id: str, entries: Iterable[Interval | Gap]) -> None:
+        """Insert or update intervals and gaps."""
+        intervals: list[dict[str, Any]] = []
+        gaps: list[dict[str, Any]] = []
+        for entry in entries:
+            row = {
+                name: getattr(entry, name)
+                for name in TABLES["coverage" if isinstance(entry, Interval) else "gaps"].names
+                if name != "run_id"
+            }
+            (intervals if isinstance(entry, Interval) else gaps).append({**row, "run_id": run_id})
+        for row in intervals:
+            row["is_open"] = int(row["is_open"])
+        self._put(TABLES["coverage"], intervals)
+        self._put(TABLES["gaps"], gaps)
+
+    def put_checkpoint(self, row: dict[str, Any]) -> None:
+        """Replace a run's checkpoint."""
+        self._put(TABLES["checkpoints"], [row])
+
+    def put_instruments(self, run_id: str, seen: Iterable[InstrumentSeen]) -> None:
+        """Add instruments that changed; what was in force until then ends there."""
+        for entry in seen:
+            instrument = entry.instrument
+            current = self._db.execute(
+                "SELECT ts_from, wire FROM instruments WHERE symbol = ? AND ts_to IS NULL "
+                "AND ts_from <= ?",
+                (instrument.symbol, entry.ts),
+            ).fetchone()
+            if current is not None and current["wire"] == instrument.wire:
+                continue
+            self._db.execute(
+                "UPDATE instruments SET ts_to = ? "
+                "WHERE symbol = ? AND ts_to IS NULL AND ts_from < ?",
+                (entry.ts, instrument.symbol, entry.ts),
+            )
+            following = self._db.execute(
+                "SELECT min(ts_from) FROM instruments WHERE symbol = ? AND ts_from > ?",
+                (instrument.symbol, entry.ts),
+            ).fetchone()[0]
+            self._put(
+                TABLES["instruments"],
+                [
+                    {
+                        "symbol": instrument.symbol,
+                        "ts_from": entry.ts,
+                        "ts_to": following,
+                        "run_id": run_id,
+                        "name": instrument.name,
+                        "base_currency": instrument.base_currency,
+                        "quote_currency": instrument.quote_currency,
+                        "price_increment": instrument.price_increment,
+                        "base_increment": instrument.base_increment,
+                        "quote_increment": instrument.quote_increment,
+                        "price_scale": instrument.price_scale,
+                        "size_scale": instrument.size_scale,
+                        "funds_scale": instrument.funds_scale,
+                        "enable_trading": int(instrument.enable_trading),
+                        "wire": instrument.wire,
+                    }
+                ],
+            )
+
+    def join_runs(self, keys: Iterable[Key]) -> None:
+        """Put exactly one gap between the last interval of a run and the first of the next."""
+        for symbol, stream in keys:
+            runs = self._db.execute(
+                "SELECT run_id FROM coverage WHERE symbol = ? AND stream = ? "
+                "GROUP BY run_id ORDER BY min(ts_from)",
+                (symbol, stream),
+            ).fetchall()
+            for earlier, later in pairwise(runs):
+                self._join(symbol, stream, earlier["run_id"], later["run_id"])
+
+    def _join(self, symbol: str, stream: str, earlier: str, later: str) -> None:
+        query = "SELECT * FROM coverage WHERE symbol = ? AND stream = ? AND run_id = ? ORDER BY "
+        last = self._db.execute(
+            query + "ts_from DESC, ordinal_first DESC LIMIT 1", (symbol, stream, earlier)
+        ).fetchone()
+        first = self._db.execute(
+            query + "ts_from, ordinal_first LIMIT 1", (symbol, stream, later)
+        ).fetchone()
+        if first["ts_from"] < last["ts_to"]:
+            return  # two recorders at once: nothing stands between them
+        healed = (first["ts_from"], first["sequence_first"], "next_run")
+        key = (symbol, stream, earlier)
+        where = (
+            "WHERE symbol = ? AND stream = ? AND run_id = ? "
+            "AND (ts_to IS NULL OR healed_by = 'next_run')"
+        )
+        changed = self._db.execute(
+            f"UPDATE gaps SET ts_to = ?, sequence_received = ?, healed_by = ? {where}",
+            (*healed, *key),
+        )
+        if changed.rowcount:
+            return
+        run = self._db.execute(
+            "SELECT stop_reason, ts_stop FROM runs WHERE run_id = ?", (earlier,)
+        ).fetchone()
+        expected = last["sequence_last"]
+        self._put(
+            TABLES["gaps"],
+            [
+                {
+                    "symbol": symbol,
+                    "stream": stream,
+                    "run_id": earlier,
+                    "ordinal_from": last["ordinal_last"],
+                    "reason": run["stop_reason"] or "crashed",
+                    "ts_from": last["ts_to"],
+                    "ts_to": healed[0],
+                    "ts_detected": run["ts_stop"] or last["ts_to"],
+                    "sequence_expected": None if expected is None else expected + 1,
+                    "sequence_received": healed[1],
+                    "healed_by": healed[2],
+                }
+            ],
+        )
+
+    def forget_run(self, run_id: str) -> None:
+        """Remove every trace of a run; its files are the caller's business."""
+        for name, table in TABLES.items():
+            if "run_id" in table.names:
+                self._db.execute(f"DELETE FROM {name} WHERE run_id = ?", (run_id,))
+
+    def _put(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+        marks = ", ".join("?" for _ in table.names)
+        self._db.executemany(
+            f"INSERT OR REPLACE INTO {table.name} ({', '.join(table.names)}) VALUES ({marks})",
+            [[row[name] for name in table.names] for row in rows],
+        )
+
+    # The Parquet twin
+
+    def publish_parquet(self) -> None:
+        """Write every table as Parquet beside the database and point CURRENT at it."""
+        root = self._archive / CATALOG_PARQUET
+        make_folder(root)
+        versions = sorted(int(p.name) for p in root.iterdir() if p.name.isdecimal())
+        number = versions[-1] + 1 if versions else 1
+        folder = root / str(number)
+        make_folder(folder)
+        for table in TABLES.values():
+            target = folder / f"{table.name}.parquet"
+            pq.write_table(self._arrow(table), beside(target), compression="zstd")
+            publish_file(target)
+        write_file(root / CURRENT, f"{number}\n".encode())
+        for old in versions[: max(0, len(versions) + 1 - _KEPT_PARQUET_VERSIONS)]:
+            shutil.rmtree(root / str(old), ignore_errors=True)
+
+    def _arrow(self, table: Table) -> pa.Table:
+        rows = self._db.execute(f"SELECT {', '.join(table.names)} FROM {table.name}").fetchall()
+        columns = [
+            pa.array([row[index] for row in rows], field.type)
+            for index, field in enumerate(table.schema)
+        ]
+        return pa.Table.from_arrays(columns, schema=table.schema)

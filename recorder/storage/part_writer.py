@@ -1,0 +1,169 @@
+"""One part: a Parquet file written whole, named by its content, described for the catalog."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recorder.pipeline.output import FullBook, Rows
+from recorder.storage.batch import table_of
+from recorder.storage.durable import beside, make_folder, publish_file
+from schemas.archive_layout import part_folder, part_path
+from schemas.datasets import SCHEMA_VERSION, WORD
+
+# Small enough that a seek decodes little, large enough that encodings pay; a later measurement
+# may move it.
+ROW_GROUP_ROWS = 64 * 1024
+_SHA_BYTES = 1024 * 1024
+
+_DELTA = frozenset(
+    {"ts_recv", "ts_event", "held_ns", "ordinal"} | {"sequence", "sequence_start", "sequence_end"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A published file: the row of the catalog's `parts`, and the full books in it."""
+
+    row: dict[str, Any]
+    full_books: list[dict[str, Any]]
+
+
+class PartRows:
+    """Rows of one (dataset, symbol, stream, day), gathering until the part closes."""
+
+    __slots__ = ("batches", "date", "rows", "since_ns")
+
+    def __init__(self, date: str, since_ns: int) -> None:
+        self.date = date
+        self.since_ns = since_ns
+        self.batches: list[Rows] = []
+        self.rows = 0
+
+    def add(self, rows: Rows) -> None:
+        """Add a batch."""
+        self.batches.append(rows)
+        self.rows += len(rows)
+
+    @property
+    def bytes(self) -> int:
+        """A fair estimate of the memory held, in bytes."""
+        if not self.batches:
+            return 0
+        width = sum(
+            values.dtype.itemsize if hasattr(values, "dtype") else 64
+            for values in self.batches[0].columns.values()
+        )
+        return self.rows * width
+
+
+def write_part(archive: Path, run_id: str, rows: PartRows, ts_published: int) -> Part:
+    """Write rows as one part and give it its name.
+
+    The sha256 is that of the file read back, and the row count is read back from its footer: what
+    the catalog says of a part was true of the disk.
+
+    Raises
+    ------
+    OSError   when the disk refuses; no part has a name then
+    """
+    first, last = rows.batches[0], rows.batches[-1]
+    dataset, symbol = first.dataset, first.symbol
+    table = table_of(rows.batches, run_id)
+    folder = archive / part_folder(dataset, rows.date, symbol)
+    make_folder(folder)
+    draft = folder / f"{first.stream}-{run_id}.parquet"
+    unfinished = beside(draft)
+    write_table(table, unfinished)
+    written = pq.read_metadata(unfinished).num_rows
+    if written != rows.rows:
+        raise OSError(f"part {unfinished} reads back {written} of {rows.rows} rows")
+    sha256 = sha256_of(unfinished)
+    ts_first, ts_last = int(first.known[0]), int(last.known[-1])
+    relative = part_path(dataset, rows.date, symbol, ts_first, ts_last, sha256[:12])
+    target = archive / relative
+    unfinished.rename(beside(target))
+    publish_file(target)
+    sequences = [batch.columns["sequence"] for batch in rows.batches]
+    return Part(
+        {
+            "path": relative,
+            "dataset": dataset,
+            "date": rows.date,
+            "symbol": symbol,
+            "stream": first.stream,
+            "run_id": run_id,
+            "rows": rows.rows,
+            "bytes": target.stat().st_size,
+            "sha256": sha256,
+            "ts_first": ts_first,
+            "ts_last": ts_last,
+            "ordinal_first": int(first.columns["ordinal"][0]),
+            "ordinal_last": int(last.columns["ordinal"][-1]),
+            "sequence_first": min(int(values.min()) for values in sequences),
+            "sequence_last": max(int(values.max()) for values in sequences),
+            "ts_published": ts_published,
+            "ts_replaced": None,
+        },
+        _full_books(rows, run_id, relative),
+    )
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a dataset's table with the encodings that fit each column."""
+    words = [field.name for field in table.schema if field.type == WORD]
+    scales = [name for name in table.schema.names if name.endswith("_scale")]
+    prices = [name for name in table.schema.names if name.endswith("price_mantissa")]
+    encodings = {name: "DELTA_BINARY_PACKED" for name in table.schema.names if name in _DELTA} | {
+        name: "BYTE_STREAM_SPLIT"
+        for name in table.schema.names
+        if name.endswith("_mantissa") and name not in prices
+    }
+    pq.write_table(
+        table.replace_schema_metadata({"booktape_schema": SCHEMA_VERSION}),
+        path,
+        row_group_size=ROW_GROUP_ROWS,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=[*words, *scales, *prices],
+        column_encoding=encodings,
+        write_page_index=True,
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_SHA_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _full_books(rows: PartRows, run_id: str, path: str) -> list[dict[str, Any]]:
+    entries = []
+    row_first = 0
+    for batch in rows.batches:
+        book: FullBook | None = batch.full_book
+        if book is not None:
+            entries.append(
+                {
+                    "symbol": batch.symbol,
+                    "stream": batch.stream,
+                    "run_id": run_id,
+                    "ordinal": book.ordinal,
+                    "origin": book.origin,
+                    "ts": book.ts,
+                    "sequence": book.sequence,
+                    "path": path,
+                    "row_first": row_first,
+                    "rows": len(batch),
+                }
+            )
+        row_first += len(batch)
+    return entries
