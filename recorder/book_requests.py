@@ -1,0 +1,111 @@
+"""Full books on request: one question at a time per stream, spaced, for ever.
+
+The stitcher decides that a book is wanted and whether an answer will do; asking again is how it
+says no. So a request that follows an answer at once is a retry and waits its turn, longer each
+time; one that comes after a while is a new need and goes out immediately.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import suppress
+from urllib.parse import quote
+
+from recorder.logs import Log
+from recorder.pipeline.output import RequestBook
+from recorder.rest_log import LoggedRest
+from recorder.transport.rate_limit import Backoff
+from recorder.transport.rest import RestFailed
+
+RETRY_FIRST_S = 0.2
+# A venue's cache may serve an old book for seconds; asking more often than this changes nothing.
+RETRY_CAP_S = 8.0
+# A commit and a verdict later a rejected answer has been asked again; what comes later is new.
+RETRY_MEMORY_S = 2.0
+
+Key = tuple[str, str]
+
+
+class BookRequests:
+    """Carry out `RequestBook` commands.
+
+    Parameters
+    ----------
+    rest : LoggedRest
+    paths : Mapping[str, str]   stream → path with {symbol}
+    draw : random.Random        jitter of the delays
+
+    Attributes
+    ----------
+    crashed : asyncio.Future   fails when a request ended by a mistake of ours; else never done
+    """
+
+    def __init__(
+        self, rest: LoggedRest, paths: Mapping[str, str], draw: random.Random, log: Log
+    ) -> None:
+        self._rest = rest
+        self._paths = paths
+        self._draw = draw
+        self._log = log
+        self._wanted: dict[Key, RequestBook] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._backoffs: dict[Key, Backoff] = {}
+        self._answered: dict[Key, float] = {}
+        self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def request(self, command: RequestBook) -> None:
+        """Ask as soon as allowed; a newer request for a stream replaces one not sent yet."""
+        key = (command.symbol, command.stream)
+        self._wanted[key] = command
+        if key not in self._tasks:
+            task = asyncio.create_task(self._serve(key), name=f"book {key[0]} {key[1]}")
+            task.add_done_callback(self._note_crash)
+            self._tasks[key] = task
+
+    async def stop(self) -> None:
+        """Give up everything not answered yet."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.crashed.cancel()
+
+    def _note_crash(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and not self.crashed.done():
+            self.crashed.set_exception(error)
+
+    async def _serve(self, key: Key) -> None:
+        try:
+            while key in self._wanted:
+                await asyncio.sleep(self._delay_s(key))
+                command = self._wanted.pop(key)
+                with suppress(RestFailed):  # logged; the stitcher asks again
+                    await self._ask(command)
+                self._answered[key] = asyncio.get_running_loop().time()
+        finally:
+            del self._tasks[key]
+
+    def _delay_s(self, key: Key) -> float:
+        backoff = self._backoffs.setdefault(key, Backoff(RETRY_FIRST_S, RETRY_CAP_S, self._draw))
+        now = asyncio.get_running_loop().time()
+        if now - self._answered.get(key, float("-inf")) > RETRY_MEMORY_S:
+            backoff.reset()
+            return 0.0
+        return backoff.next_s()
+
+    async def _ask(self, command: RequestBook) -> None:
+        path = self._paths[command.stream].format(symbol=quote(command.symbol, safe=""))
+        log = self._log.bind(symbol=command.symbol, stream=command.stream)
+        try:
+            await self._rest.ask(
+                path,
+                symbol=command.symbol,
+                stream=command.stream,
+                request_id=command.request_id,
+            )
+        except RestFailed as failure:
+            log.warning("book not obtained, asking again", problem=failure.problem)
+            raise
+        log.debug("book obtained", request_id=command.request_id)

@@ -1,0 +1,89 @@
+"""The commands that record live: `run`, `check-config` and `demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from recorder.clock import BadDuration, parse_duration
+from recorder.errors import RecorderError
+
+
+class Duration(click.ParamType[float]):
+    """A duration like 30s, 5m or 1h, in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse, or fail with what would be right."""
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(str(value))
+        except BadDuration as error:
+            self.fail(str(error), param, ctx)
+
+
+@contextmanager
+def _ending_by_error() -> Iterator[None]:
+    """Print an error of ours as its message and remedy, and exit by its code."""
+    try:
+        yield
+    except RecorderError as error:
+        click.echo(f"recorder: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+@click.command("run")
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--for", "for_s", type=Duration(), help="Stop by itself after so long, e.g. 30s.")
+@click.option(
+    "--status-every",
+    "status_every_s",
+    type=Duration(),
+    default="10s",
+    show_default=True,
+    help="How often to log what is recorded.",
+)
+def run_command(config_file: Path, for_s: float | None, status_every_s: float) -> None:
+    """Record an exchange as CONFIG says, until SIGTERM, Ctrl-C or --for."""
+    with _ending_by_error():
+        from recorder.config import load_config
+        from recorder.daemon import record
+        from recorder.logs import configure_logs
+        from recorder.tape import open_tape
+
+        config = load_config(config_file)
+        configure_logs(config.log.level, config.log.format)
+        asyncio.run(
+            record(config, lambda: open_tape(config), for_s=for_s, status_every_s=status_every_s)
+        )
+
+
+@click.command("check-config")
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+def check_config_command(config_file: Path) -> None:
+    """Check CONFIG and print what the recorder would run with, defaults included."""
+    with _ending_by_error():
+        from recorder.config import load_config
+        from recorder.config_text import format_config
+        from recorder.subscriptions import plan_connections
+
+        config = load_config(config_file)
+        plan = plan_connections(
+            config.venue.symbols,
+            config.venue.streams,
+            config.profile,
+            config.venue.topics_per_connection,
+        )
+        click.echo(format_config(config))
+        topics = sum(len(wish.symbols) for wishes in plan for wish in wishes)
+        connections = f"{len(plan)} connection{'s' * (len(plan) > 1)}"
+        click.echo(f"{config_file} holds: {topics} topics on {connections}", err=True)

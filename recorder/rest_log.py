@@ -1,0 +1,45 @@
+"""REST questions whose answers rows depend on: each one is two lines of the raw log.
+
+Only tokens are asked past this: no row depends on one, and none must ever be written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from recorder.clock import stamp_line
+from recorder.raw_line import RawLine
+from recorder.transport.rest import RestClient, RestFailed, RestReply
+
+
+class LoggedRest:
+    """Ask, and log the question when it is sent and the answer as it came.
+
+    Parameters
+    ----------
+    client : RestClient
+    append : callable   takes each line, in order
+    """
+
+    def __init__(self, client: RestClient, append: Callable[[RawLine], None]) -> None:
+        self._client = client
+        self._append = append
+
+    async def ask(self, path: str, **fields: object) -> RestReply:
+        """Wait for the budget, GET, and log both; `fields` stand in every line.
+
+        Raises
+        ------
+        RestFailed   as the client; the failure has been logged
+        """
+        await self._client.wait_turn()
+        asked = {"url": self._client.url(path), **fields}
+        self._append(stamp_line("rest_request", asked))
+        try:
+            reply = await self._client.get(path)
+        except RestFailed as failure:
+            outcome = {**asked, "status": failure.status, "error": failure.problem}
+            self._append(stamp_line("rest_failure", outcome))
+            raise
+        self._append(stamp_line("rest_answer", {**asked, "status": reply.status}, data=reply.body))
+        return reply

@@ -1,0 +1,58 @@
+"""What writes, as the live shell sees it, and how a configuration becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from recorder.config import Config
+from recorder.pipeline.output import Command
+from recorder.pipeline.routes import Key
+from recorder.raw_line import RawLine
+from recorder.recording import MIB, Recording, RecordingSettings
+from recorder.storage.open_parts import RollRules
+
+
+class Tape(Protocol):
+    """A recording, or a stand-in under test; used by one thread at a time."""
+
+    @property
+    def run_id(self) -> str:
+        """Name of this run."""
+
+    def commit(self, lines: list[RawLine]) -> Sequence[Command]:
+        """Make lines durable, then rows of them; return what the pipeline wants done."""
+
+    def roll(self, ts_now: int) -> int:
+        """Publish the parts that are due; return how many."""
+
+    def close(self) -> None:
+        """Publish every open part and let go of the archive."""
+
+    def abandon(self) -> None:
+        """Let go of the archive and publish nothing: the next start recovers."""
+
+    def take_incidents(self) -> list[str]:
+        """Return the stories of quarantined streams since the last call."""
+
+    def status(self) -> Mapping[Key, Mapping[str, Any]]:
+        """Return per (symbol, stream) what an operator asks first."""
+
+
+def open_tape(config: Config) -> Recording:
+    """Open the configured archive for a new run; crashed ones are finished first.
+
+    Raises
+    ------
+    ArchiveLocked, ArchiveUnwritable, RawLogDamaged
+    """
+    parts = config.parts
+    rules = RollRules(
+        rows_max=parts.rows_max,
+        rows_min=parts.rows_min,
+        roll_interval_s=parts.roll_interval_s,
+        memory_max_bytes=parts.memory_max_mb * 1_000_000,
+    )
+    return Recording.create(
+        config.archive, RecordingSettings(config.raw_log.segment_mib * MIB, rules)
+    )

@@ -1,0 +1,1 @@
+"""The only files of the recorder that open sockets."""

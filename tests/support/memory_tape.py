@@ -1,0 +1,79 @@
+"""A recording that keeps its lines in memory and runs the real pipeline on them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from recorder.pipeline.output import Command, Gap, Output
+from recorder.pipeline.pipeline import Pipeline
+from recorder.raw_line import RawLine, decode_line, encode_line
+
+
+class MemoryTape:
+    """What `recorder.daemon` asks of a recording, without a disk.
+
+    Parameters
+    ----------
+    dies_after : int or None   commits that succeed before one raises
+    """
+
+    run_id = "20261122T000000.000000Z-test-1"
+
+    def __init__(self, dies_after: int | None = None) -> None:
+        self.lines: list[RawLine] = []
+        self.outputs: list[Output] = []
+        self.threads: set[int] = set()
+        self.commits = 0
+        self.closed = False
+        self.abandoned = False
+        self._dies_after = dies_after
+        self._pipeline = Pipeline()
+
+    def commit(self, lines: list[RawLine]) -> list[Command]:
+        self.threads.add(threading.get_ident())
+        assert not self.closed
+        if self._dies_after == self.commits:
+            self._dies_after = None  # a second commit would succeed, and must not come
+            raise OSError(28, "No space left on device")
+        self.commits += 1
+        # What is kept is what can be read back.
+        self.lines.extend(decode_line(encode_line(line)) for line in lines)
+        output = self._pipeline.feed(lines)
+        self.outputs.append(output)
+        return output.commands
+
+    def roll(self, ts_now: int) -> int:
+        assert ts_now > 0
+        return 0
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+    def take_incidents(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.closed = True
+
+    def status(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        return self._pipeline.status()
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of all lines, in order."""
+        return [line.kind for line in self.lines]
+
+    def of_kind(self, kind: str) -> list[RawLine]:
+        """Return the lines of one kind."""
+        return [line for line in self.lines if line.kind == kind]
+
+    def gaps(self) -> list[Gap]:
+        """Return every gap written, once, in order."""
+        found: dict[int, Gap] = {}
+        for output in self.outputs:
+            for number, entry in output.ledger.items():
+                if isinstance(entry, Gap):
+                    found[number] = entry
+        return list(found.values())

@@ -1,0 +1,137 @@
+"""Configuration: defaults, file, environment; each bad input names its key and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from recorder.config import Config, ConfigUnreadable, load_config
+from recorder.errors import ConfigError
+
+MINIMAL = """
+archive = "archive"
+[venue]
+profile = "kucoin-2019"
+rest_url = "http://127.0.0.1:8765"
+symbols = ["BTC-USDT", "ETH-BTC"]
+streams = ["level2", "level3", "match", "snapshot", "ticker"]
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    def load_text(text: str) -> Config:
+        path = tmp_path / "recorder.toml"
+        path.write_text(text)
+        return load_config(path)
+
+    return load_text
+
+
+def test_the_minimal_configuration(load, tmp_path: Path) -> None:
+    config = load(MINIMAL)
+    assert config.archive == tmp_path / "archive", "relative to the file, wherever one stands"
+    assert config.rest_url == "http://127.0.0.1:8765"
+    assert config.profile.name == "kucoin-2019"
+    assert config.venue.topics_per_connection == 95
+    assert config.raw_log.commit_interval_ms == 50
+    assert config.parts.roll_interval_s == 900
+
+
+def test_three_keys_suffice(load) -> None:
+    config = load('archive = "/a/../b"\nvenue = {profile = "kucoin-2019", symbols = ["A-B"]}')
+    assert config.rest_url == "https://api.kucoin.com"
+    assert config.venue.streams == ("level2", "level3", "match", "snapshot", "ticker")
+    assert config.archive == Path("/b")
+
+
+def test_the_environment_wins_over_the_file(load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKTAPE__PARTS__ROLL_INTERVAL_S", "60")
+    monkeypatch.setenv("BOOKTAPE__VENUE__SYMBOLS", "X-Y, Z-Y")
+    config = load(MINIMAL + "[parts]\nroll_interval_s = 30\nrows_min = 7")
+    assert config.parts.roll_interval_s == 60
+    assert config.parts.rows_min == 7, "the rest of the section stays"
+    assert config.venue.symbols == ("X-Y", "Z-Y")
+
+
+def test_it_is_frozen(load) -> None:
+    config = load(MINIMAL)
+    with pytest.raises(ValidationError):
+        config.archive = Path("/elsewhere")
+    with pytest.raises(ValidationError):
+        config.parts.rows_min = 1
+
+
+def test_a_slash_at_the_end_of_the_address_does_not_matter(load) -> None:
+    assert load(MINIMAL.replace(":8765", ":8765/")).rest_url == "http://127.0.0.1:8765"
+
+
+# text to replace, replacement, text to append → key, what the message must say
+BAD = [
+    ("", "", "[parts]\nroll_interval = 3", "parts.roll_interval", "parts.roll_interval_s?"),
+    ("", "", "[prts]\nrows_min = 3", "prts", "did you mean parts?"),
+    ("archive =", 'rest_url = "http://x"\narchive =', "", "rest_url", "venue.rest_url?"),
+    ("symbols =", "symbol =", "", "venue.symbol", "did you mean venue.symbols?"),
+    ("", "", "[xyz]\nq = 3", "xyz", "known here: archive, audit,"),
+    ("", "", "[parts]\nrows_max = 'many'", "parts.rows_max", "must be a valid integer"),
+    ("", "", "[parts]\nrows_max = true", "parts.rows_max", "true says nothing here"),
+    ("", "", "[parts]\nrows_max = 0", "parts.rows_max", "greater than or equal to 1"),
+    ("", "", "[log]\nlevel = 'loud'", "log.level", "'debug', 'info', 'warning' or 'error'"),
+    ("kucoin-2019", "kucoin-2091", "", "venue.profile", "did you mean 'kucoin-2019'?"),
+    ("level2", "levl2", "", "venue.streams", "did you mean 'level2'?"),
+    ('"BTC-USDT", "ETH-BTC"', "", "", "venue.symbols", "must not be empty"),
+    ('"ETH-BTC"', '"BTC-USDT"', "", "venue.symbols", "BTC-USDT stands there more than once"),
+    ('"ETH-BTC"', "3", "", "venue.symbols", "must be a valid string"),
+    ("http:", "htp:", "", "venue.rest_url", "not an http:// or https:// address"),
+    ('profile = "kucoin-2019"', "", "", "venue.profile", "one of: kucoin-2019"),
+    ("[venue]", "[log]", "", "log.profile", "is unknown"),
+    ('archive = "archive"', "", "", "archive", "is missing"),
+    ("", "", "[http]\nlisten = ':1'", "http.listen", "not available yet"),
+    ("archive =", "workers = 2\narchive =", "", "workers", "not available yet"),
+    ("", "", "[raw_log]\nkeep_days = 30", "raw_log.keep_days", "not available yet"),
+    ("", "", "[stitch]\nstale_after_s = 30", "stitch.stale_after_s", "not available yet"),
+    ("", "", "[audit]\ninterval_s = 60", "audit.interval_s", "not available yet"),
+    ("symbols", "api_key_file = 'k'\nsymbols", "", "venue.api_key_file", "not available yet"),
+    ("", "", "[parts]\nreader_grace_s = 9", "parts.reader_grace_s", "not available yet"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "more", "key", "says"), BAD)
+def test_bad_input_names_the_key_and_the_remedy(
+    load, old: str, new: str, more: str, key: str, says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(MINIMAL.replace(old, new, 1) + more if old else MINIMAL + more)
+    assert caught.value.key == key
+    assert f"configuration key {key}: " in str(caught.value)
+    assert says in str(caught.value)
+    assert caught.value.remedy
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "key", "says"),
+    [
+        ("BOOKTAPE__PARTS__ROL_INTERVAL_S", "parts.rol_interval_s", "parts.roll_interval_s?"),
+        ("BOOKTAPE__PART__ROWS_MIN", "part.rows_min", "did you mean parts?"),
+        ("BOOKTAPE__ARCHIV", "archiv", "did you mean archive?"),
+    ],
+)
+def test_a_misspelt_variable_is_no_silence(
+    load, monkeypatch: pytest.MonkeyPatch, variable: str, key: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, "60")
+    with pytest.raises(ConfigError) as caught:
+        load(MINIMAL)
+    assert caught.value.key == key
+    assert variable in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_no_file_and_no_toml(load, tmp_path: Path) -> None:
+    with pytest.raises(ConfigUnreadable, match="No such file"):
+        load_config(tmp_path / "nowhere.toml")
+    with pytest.raises(ConfigUnreadable, match=r"recorder\.toml is not TOML"):
+        load("archive = ")
