@@ -1,0 +1,330 @@
+"""Loads slices of book streams and asks them for books, best prices and depth frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from replay.book import Book, Int64s
+from replay.catalog import FullBook, Snapshot
+from replay.errors import BadInput, PartDamaged, UnknownSymbol
+from replay.numbers import to_double
+from replay.parts import PartReader
+from replay.rows import (
+    BOOK_COLUMNS,
+    L2_COLUMNS,
+    L3_COLUMNS,
+    NO_TIME,
+    FullBookRows,
+    decode_full_book,
+    decode_l2,
+    decode_l3,
+)
+from replay.slice_replay import BestChanges, Frames, L2Replay, L3Replay
+from replay.timeline import Slice, Timeline, timeline
+
+SliceReplay = L2Replay | L3Replay
+
+STREAM_OF_LEVEL = {2: "l2", 3: "l3"}
+
+BBO_SCHEMA = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("ts_event", pa.timestamp("ns")),
+        ("ts_recv", pa.timestamp("ns")),
+        ("sequence", pa.int64()),
+        ("best_bid", pa.float64()),
+        ("best_bid_size", pa.float64()),
+        ("best_ask", pa.float64()),
+        ("best_ask_size", pa.float64()),
+        ("valid", pa.bool_()),
+        ("crossed", pa.bool_()),
+    ]
+)
+DEPTH_SCHEMA = pa.schema(
+    [
+        ("ts", pa.timestamp("ns")),
+        ("sequence", pa.int64()),
+        ("side", pa.string()),
+        ("level", pa.int32()),
+        ("price", pa.float64()),
+        ("size", pa.float64()),
+        ("valid", pa.bool_()),
+    ]
+)
+
+FRAMES_MAX = 4096
+"""Frames a task cuts at once: at 20 levels some 10 MiB of rows."""
+
+
+@dataclass
+class Counters:
+    """What the engine has done since it was made."""
+
+    slices_replayed: int = 0
+    rows_replayed: int = 0
+
+
+class Engine:
+    """Answers from one catalog snapshot. Threads may share it.
+
+    Parameters
+    ----------
+    snapshot : Snapshot   what is known
+    reader : PartReader   where rows are
+    counters : Counters   counts of slices and rows replayed, shared between engines
+    """
+
+    def __init__(self, snapshot: Snapshot, reader: PartReader, counters: Counters) -> None:
+        self.snapshot, self.reader, self.counters = snapshot, reader, counters
+
+    def timeline(self, symbol: str, level: int) -> Timeline:
+        """Return the timeline of a symbol's level-2 or level-3 book.
+
+        Raises
+        ------
+        UnknownSymbol   the archive has no such symbol or stream
+        """
+        if level not in STREAM_OF_LEVEL:
+            raise BadInput(f"book level {level!r} does not exist", "ask for level 2 or 3")
+        if symbol not in self.snapshot.symbols:
+            raise UnknownSymbol(symbol, self.snapshot.symbols)
+        return timeline(self.snapshot, symbol, STREAM_OF_LEVEL[level])
+
+    def seed_rows(self, book: FullBook) -> FullBookRows:
+        """Read a full book."""
+        rows = decode_full_book(self.reader.full_book(book, BOOK_COLUMNS))
+        if rows.sequence != book.sequence:
+            raise PartDamaged(
+                book.path,
+                f"the full book at row {book.row_first} has sequence {rows.sequence}, "
+                f"the catalog says {book.sequence}",
+            )
+        return rows
+
+    def load(self, piece: Slice) -> SliceReplay:
+        """Read a slice, standing at its seed."""
+        seed = self.seed_rows(piece.seed)
+        interval = piece.interval
+        is_l2 = interval.stream == "l2"
+        # A keyframe repeats the moment of the row before it; that row alone says what the venue
+        # said and where its message ended. It is read with the others and not applied.
+        first = piece.seed.ordinal + (piece.seed.origin == "rest")
+        table = self.reader.rows(
+            self.snapshot,
+            "l2_updates" if is_l2 else "l3_events",
+            interval.symbol,
+            interval.run_id,
+            (first, piece.ordinal_last),
+            L2_COLUMNS if is_l2 else L3_COLUMNS,
+        )
+        expected = piece.ordinal_last - first + 1
+        if len(table) != expected:
+            raise PartDamaged(
+                piece.seed.path,
+                f"{interval.symbol} {interval.stream} run {interval.run_id} has {len(table)} rows "
+                f"with ordinals {first} to {piece.ordinal_last}, not {expected}",
+            )
+        if piece.seed.origin != "rest":
+            first_row = table.slice(0, 1)
+            row = decode_l2(first_row) if is_l2 else decode_l3(first_row, seed.sequence)
+            ts_event = int(row.ts_event[0])
+            seed = replace(
+                seed,
+                ts_known=int(row.known[0]),
+                ts_event=None if ts_event == NO_TIME else ts_event,
+                sequence=int(row.sequence_end[0]),
+            )
+            table = table.slice(1)
+        self.counters.slices_replayed += 1
+        self.counters.rows_replayed += len(table)
+        if is_l2:
+            return L2Replay(seed, decode_l2(table))
+        return L3Replay(seed, decode_l3(table, seed.sequence))
+
+    def at_time(self, symbol: str, ts: int, level: int) -> SliceReplay:
+        """Return a slice moved to the last complete message known at `ts`."""
+        replay = self.load(self.timeline(symbol, level).at_time(ts))
+        replay.move_to(replay.rows_known_at(ts))
+        return replay
+
+    def at_sequence(self, symbol: str, n: int, level: int) -> SliceReplay:
+        """Return a slice moved to the last complete message with `sequence_end` <= n."""
+        for piece in reversed(self.timeline(symbol, level).at_sequence(n)):
+            replay = self.load(piece)
+            if replay.seed.sequence <= n or piece.is_first:
+                break
+        replay.move_to(replay.rows_up_to_sequence(n))
+        return replay
+
+    def book(self, symbol: str, ts: int | None, n: int | None, level: int) -> Book:
+        """Return the book at a time or at a sequence; the newest book when both are None."""
+        if n is not None:
+            return self.at_sequence(symbol, n, level).book(symbol)
+        if ts is None:
+            ts = self.timeline(symbol, level).intervals[-1].ts_to
+        return self.at_time(symbol, ts, level).book(symbol)
+
+    def bbo(self, piece: Slice, ts_from: int | None, ts_to: int | None) -> pa.RecordBatch:
+        """Return the rows of `bbo` that one slice of `Timeline.between` accounts for."""
+        replay = self.load(piece)
+        shown: list[pa.RecordBatch] = []
+        starts_range = ts_from is not None and piece.seed.ts <= ts_from
+        if ts_from is not None and starts_range:
+            replay.move_to(replay.rows_known_at(ts_from))
+        if starts_range and ts_from is not None and piece.interval.ts_to >= ts_from:
+            # Known before the range begins: it is stated as of its beginning.
+            shown.append(_moment_row(piece, replay, max(ts_from, replay.moment()[0])))
+        elif piece.is_first and not starts_range:
+            shown.append(_moment_row(piece, replay, replay.moment()[0]))
+        stop = replay.all_rows() if ts_to is None else replay.rows_known_before(ts_to)
+        if stop > replay.position:
+            shown.append(_bbo_rows(piece, replay, replay.follow_best(stop)))
+        end = _unknown_row(piece)
+        if end is not None and _inside(end.column("ts_recv")[0].value, ts_from, ts_to):
+            shown.append(end)
+        return _joined(shown, BBO_SCHEMA)
+
+    def depth(self, piece: Slice, points: Int64s, levels: int) -> pa.RecordBatch:
+        """Return the top of the book at some ascending times inside one slice."""
+        replay = self.load(piece)
+        if isinstance(replay, L3Replay):
+            raise BadInput("depth frames are cut from level 2", "ask for level 2")
+        ends = np.array([replay.rows_known_at(int(ts)) for ts in points], np.int64)
+        sequences = np.where(
+            ends > 0, np.append(replay.rows.sequence_end, 0)[ends - 1], replay.seed.sequence
+        )
+        return _depth_rows(replay, points, sequences, replay.frames(ends, levels))
+
+
+def _inside(ts: int, ts_from: int | None, ts_to: int | None) -> bool:
+    return (ts_from is None or ts >= ts_from) and (ts_to is None or ts < ts_to)
+
+
+def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    if not batches:
+        return pa.RecordBatch.from_pylist([], schema)
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def times(values: Int64s) -> pa.Array:
+    """Return int64 ns as timestamps, NO_TIME as NULL."""
+    mask = values == NO_TIME
+    return pa.array(values, pa.int64(), mask=mask if mask.any() else None).cast(pa.timestamp("ns"))
+
+
+def _moment_row(piece: Slice, replay: SliceReplay, ts_recv: int) -> pa.RecordBatch:
+    _, ts_event, sequence = replay.moment()
+    return _bbo_batch(
+        piece.interval.symbol,
+        replay,
+        np.array([NO_TIME if ts_event is None else ts_event], np.int64),
+        np.array([ts_recv], np.int64),
+        np.array([sequence], np.int64),
+        replay.best().reshape(1, 4),
+    )
+
+
+def _bbo_rows(piece: Slice, replay: SliceReplay, changes: BestChanges) -> pa.RecordBatch:
+    rows = replay.rows
+    return _bbo_batch(
+        piece.interval.symbol,
+        replay,
+        rows.ts_event[changes.rows],
+        rows.known[changes.rows],
+        rows.sequence_end[changes.rows],
+        changes.bests,
+    )
+
+
+def _bbo_batch(
+    symbol: str,
+    replay: SliceReplay,
+    ts_event: Int64s,
+    ts_recv: Int64s,
+    sequence: Int64s,
+    bests: Int64s,
+) -> pa.RecordBatch:
+    count = len(sequence)
+    columns = [
+        pa.repeat(pa.scalar(symbol), count), times(ts_event), times(ts_recv), pa.array(sequence),
+    ]  # fmt: skip
+    for side in (0, 1):
+        empty = bests[:, 2 * side + 1] == 0
+        for offset, scale in ((0, replay.price_scale), (1, replay.size_scale)):
+            doubles = to_double(bests[:, 2 * side + offset], scale)
+            columns.append(pa.array(doubles, mask=empty))
+    both = (bests[:, 1] > 0) & (bests[:, 3] > 0)
+    columns += [
+        pa.array(np.ones(count, np.bool_)),
+        pa.array(both & (bests[:, 0] >= bests[:, 2])),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=BBO_SCHEMA)
+
+
+def unknown_bbo(symbol: str, ts: int, sequence: int | None) -> pa.RecordBatch:
+    """Return the row that says: from here on the book is not known."""
+    row = {"symbol": symbol, "ts_recv": ts, "sequence": sequence, "valid": False}
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([row.get(field.name)], pa.int64()).cast(field.type)
+            if pa.types.is_timestamp(field.type)
+            else pa.array([row.get(field.name)], field.type)
+            for field in BBO_SCHEMA
+        ],
+        schema=BBO_SCHEMA,
+    )
+
+
+def _unknown_row(piece: Slice) -> pa.RecordBatch | None:
+    """Return the row that ends an interval: the first ns and sequence that are not known."""
+    interval = piece.interval
+    if not piece.is_last or interval.is_open:
+        return None
+    ts, sequence = interval.ts_to + 1, interval.sequence_last
+    if piece.gap is not None and piece.gap.ts_to is not None:
+        ts = min(ts, piece.gap.ts_to)
+    if piece.gap is not None and piece.gap.sequence_expected is not None:
+        sequence = piece.gap.sequence_expected
+    elif sequence is not None:
+        sequence += 1
+    return unknown_bbo(interval.symbol, ts, sequence)
+
+
+def _depth_rows(replay: L2Replay, points: Int64s, sequences: Int64s, cut: Frames) -> pa.RecordBatch:
+    levels = cut.prices.shape[2]
+    present = np.arange(levels)[None, None, :] < cut.counts[:, :, None]
+    point, side, level = np.nonzero(present)
+    empty = np.flatnonzero(cut.counts.sum(axis=1) == 0)  # a known book without any level
+    prices = to_double(cut.prices[present], replay.price_scale)
+    sizes = to_double(cut.sizes[present], replay.size_scale)
+    names = pa.DictionaryArray.from_arrays(pa.array(side.astype(np.int8)), ["bid", "ask"])
+    batch = pa.RecordBatch.from_arrays(
+        [
+            times(points[point]),
+            pa.array(sequences[point]),
+            names.cast(pa.string()),
+            pa.array((level + 1).astype(np.int32)),
+            pa.array(prices),
+            pa.array(sizes),
+            pa.array(np.ones(len(point), np.bool_)),
+        ],
+        schema=DEPTH_SCHEMA,
+    )
+    if not len(empty):
+        return batch
+    lone = bare_depth(points[empty], valid=True, sequences=sequences[empty])
+    joined = pa.Table.from_batches([batch, lone]).sort_by("ts").combine_chunks()
+    return joined.to_batches()[0]
+
+
+def bare_depth(points: Int64s, valid: bool, sequences: Int64s | None = None) -> pa.RecordBatch:
+    """Return one row a point without side: unknown, or known and empty."""
+    count = len(points)
+    columns = [times(points)]
+    columns.append(pa.array(sequences) if sequences is not None else pa.nulls(count, pa.int64()))
+    columns += [pa.nulls(count, field.type) for field in list(DEPTH_SCHEMA)[2:-1]]
+    columns.append(pa.array(np.full(count, valid, np.bool_)))
+    return pa.RecordBatch.from_arrays(columns, schema=DEPTH_SCHEMA)

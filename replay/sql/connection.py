@@ -1,0 +1,161 @@
+"""A DuckDB connection that shows an archive: views, macros, and the newest catalog a statement."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from replay.catalog import READ_TABLES, Snapshot
+from replay.engine import Engine
+from replay.errors import QueryError, ReplayError, SnapshotExpired
+from replay.sql.functions import Functions
+from schemas.datasets import BOOK_STREAMS, DATASETS
+
+DEFINITIONS = (
+    "as_double", "known_at",
+    "l2_updates_all", "l2_updates", "l3_events", "trades", "tickers", "market_snapshots",
+    "book_snapshots",
+    "book_at", "book_at_sequence", "l3_book_at", "bbo", "depth", "bars", "coverage",
+)  # fmt: skip
+SPARE_TASKS = 64
+"""Task numbers beyond the slices of the longest stream: for gaps and for cut grids."""
+
+_VIEWS = "views: l2_updates l3_events trades tickers market_snapshots book_snapshots runs parts"
+_MACROS = "macros: book_at book_at_sequence l3_book_at bbo depth bars coverage"
+
+
+def definition(name: str) -> str:
+    """Return the SQL text of a view or macro."""
+    return files("replay.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+class SqlSession:
+    """Runs statements over an archive, each on one catalog snapshot.
+
+    Parameters
+    ----------
+    root : Path                 the archive folder
+    engine : () -> Engine       the engine of the newest (or pinned) snapshot
+    """
+
+    def __init__(self, root: Path, engine: Callable[[], Engine]) -> None:
+        self._root, self._engine = root, engine
+        self._shown: Snapshot | None = None
+        self._lock = threading.RLock()
+        self._tasks = 0
+        self._functions = Functions(lambda: self._tasks)
+        self._connection = duckdb.connect(
+            config={
+                "autoinstall_known_extensions": False,  # a query never goes to the network
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,  # nor reads a variable of ours by its name
+            }
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._functions.register(self._connection)
+        self._defined = False
+
+    def close(self) -> None:
+        """Close the connection; a second time does nothing."""
+        with self._lock:
+            self._connection.close()
+
+    def query(self, query: str, parameters: dict[str, Any]) -> pa.Table:
+        """Run SQL on the newest snapshot and return the rows of its last statement.
+
+        Raises
+        ------
+        QueryError       DuckDB refused it
+        SnapshotExpired  a part went away meanwhile
+        ReplayError      what a macro raised, as it was raised
+        """
+        with self._lock:
+            self._refresh()
+            try:
+                relation = self._connection.sql(query, params=parameters or None)
+                return relation.to_arrow_table() if relation is not None else pa.table({})
+            except duckdb.Error as error:
+                failure = self._functions.failure
+                if isinstance(failure, ReplayError):
+                    raise failure from None
+                if failure is not None:
+                    raise failure from error
+                raise self._explained(error) from error
+
+    def _explained(self, error: duckdb.Error) -> ReplayError:
+        if isinstance(error, duckdb.IOException) and self._shown is not None:
+            for parts in self._shown.parts.values():
+                for part in parts:
+                    if not (self._root / part.path).exists():
+                        return SnapshotExpired(part.path)
+        if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
+            return QueryError(str(error), f"{_VIEWS} gaps coverage instruments audits; {_MACROS}")
+        if isinstance(error, duckdb.ParserException):
+            return QueryError(str(error), "correct the SQL near the mark; it is DuckDB's dialect")
+        return QueryError(str(error), "see https://duckdb.org/docs/ for what DuckDB expects")
+
+    def _refresh(self) -> None:
+        engine = self._engine()
+        self._functions.use(engine)
+        snapshot = engine.snapshot
+        if snapshot is self._shown:
+            return
+        for name in READ_TABLES:
+            self._connection.register(f"catalog_{name}", snapshot.tables[name])
+        self._register_tasks(snapshot)
+        self._show_parts(snapshot)
+        if not self._defined:
+            for name in READ_TABLES:
+                self._connection.execute(f"CREATE VIEW {name} AS SELECT * FROM catalog_{name}")
+        for name in DEFINITIONS:
+            # Views bind the columns of what lies under them; macros do not, but cost nothing.
+            self._connection.execute(definition(name))
+        self._defined, self._shown = True, snapshot
+
+    def _show_parts(self, snapshot: Snapshot) -> None:
+        for name, dataset in DATASETS.items():
+            paths = [
+                str(self._root / part.path)
+                for (kind, _), parts in sorted(snapshot.parts.items())
+                if kind == name
+                for part in parts
+            ]
+            view = f"parts_of_{name}"
+            if paths:
+                listed = ", ".join(_quoted(path) for path in paths)
+                source = f"read_parquet([{listed}], hive_partitioning = false)"
+            else:
+                empty = pa.schema(
+                    [
+                        field.with_type(pa.string())
+                        if pa.types.is_dictionary(field.type)
+                        else field
+                        for field in dataset.schema
+                    ]
+                )
+                source = f"no_{name}"
+                self._connection.register(source, empty.empty_table())
+            self._connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {source}")
+
+    def _register_tasks(self, snapshot: Snapshot) -> None:
+        """Register task numbers, one a batch: enough for the stream with the most full books."""
+        books: dict[tuple[str, str], int] = {}
+        for (symbol, stream, _), found in snapshot.full_books.items():
+            books[symbol, stream] = books.get((symbol, stream), 0) + len(found)
+        wanted = max((books[key] for key in books if key[1] in BOOK_STREAMS), default=0)
+        self._tasks = wanted + SPARE_TASKS
+        schema = pa.schema([("task", pa.int64())])
+        batches = [
+            pa.record_batch([pa.array([number])], schema=schema) for number in range(self._tasks)
+        ]
+        self._connection.register("replay_tasks", pa.Table.from_batches(batches))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
