@@ -114,7 +114,10 @@ class BookStream:
         """Heal this one stream from a mistake of ours, and tell its story."""
         output.incidents.append(f"{error}\n{self.stitcher.story()}")
         if self.stitcher.state.value != "down":
-            self._carry_out(self.stitcher.handle(StreamDown(ts, "internal")), output)
+            self.stitcher.handle(StreamDown(ts, "internal"))
+        # Decisions that were not carried out are lost, so the ledger goes by what was written.
+        if self._interval is not None and self._interval.is_open:
+            self._end_interval("internal", ts, output)
         self._carry_out(self.stitcher.handle(StreamUp(ts)), output)
 
     def _carry_out(self, actions: list[Action], output: Output) -> None:
@@ -136,22 +139,28 @@ class BookStream:
                     output.commands.append(ArmTimer(self.symbol, self.stream, action.timer_id))
 
     def _open_gap(self, action: WriteGap, output: Output) -> None:
-        assert self._interval is not None
-        self._interval.is_open = False
-        output.touch(self._interval)
-        if action.reason in RUN_ENDS:
-            return
         reason = action.reason
         if reason == "sequence" and self._decode_failed:
             reason = "decode"
+        self._end_interval(reason, action.ts_detected, output)
+
+    def _end_interval(self, reason: str, ts_detected: int, output: Output) -> None:
+        """End the open interval at its last good row; a gap begins there unless the run ends."""
+        interval = self._interval
+        assert interval is not None
+        assert interval.sequence_last is not None
+        interval.is_open = False
+        output.touch(interval)
+        if reason in RUN_ENDS:
+            return
         self._gap = Gap(
             self.symbol,
             self.stream,
-            self._interval.ordinal_last,
+            interval.ordinal_last,
             reason,
-            action.ts_from,
-            action.ts_detected,
-            action.sequence_expected,
+            interval.ts_to,
+            max(ts_detected, interval.ts_to),
+            interval.sequence_last + 1,
         )
         output.touch(self._gap)
 
@@ -166,7 +175,7 @@ class BookStream:
     def _write_snapshot(self, snapshot: Snapshot, output: Output) -> None:
         book = snapshot.payload
         assert isinstance(book, Book)
-        self.book.load(book.columns, snapshot.sequence)
+        self.book.load(book.columns, snapshot.sequence)  # may overflow, so before any row
         known = self._clock.advance(snapshot.ts_recv)
         entry = FullBook("rest", self._next_ordinal, known, snapshot.sequence)
         self._next_ordinal += 1
