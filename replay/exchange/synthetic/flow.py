@@ -61,6 +61,15 @@ class Flow:
         self._burst_left = 0
         self._burst_side: Side = "bid"
 
+    @property
+    def resting_count(self) -> int:
+        """Orders the flow believes to rest."""
+        return len(self._resting)
+
+    def resting_ids(self) -> set[str]:
+        """Return the ids of the orders the flow believes to rest."""
+        return set(self._resting)
+
     def opening_orders(self) -> list[NewOrder]:
         """Draw the orders that fill the book before anybody may take."""
         return [

@@ -154,12 +154,9 @@ class SyntheticSource:
 
     async def run(self, sink: Sink) -> None:
         """Trade at the pace of the clock until cancelled."""
-        self._sink = sink
-        now = self.now()
-        for paced in self._paced.values():
-            paced.due = now
+        self.start(sink)
         while True:
-            late = self._pump()
+            late = self.pump()
             await asyncio.sleep(0 if late else _PUMP_EVERY_S)
 
     def close(self) -> None:
@@ -167,7 +164,14 @@ class SyntheticSource:
         for paced in self._paced.values():
             self._publish_l2(paced.batcher.flush())
 
-    def _pump(self) -> bool:
+    def start(self, sink: Sink) -> None:
+        """Begin now, handing pushes to `sink`."""
+        self._sink = sink
+        now = self.now()
+        for paced in self._paced.values():
+            paced.due = now
+
+    def pump(self) -> bool:
         """Carry out every command that is due; True if some had to wait for the next pump."""
         now = self.now()
         stop_at = time.monotonic_ns() + _PUMP_AT_MOST_NS
