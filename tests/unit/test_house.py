@@ -10,6 +10,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,6 +144,25 @@ def test_every_call_a_page_names_is_defined() -> None:
         for page in _pages()
         for name in re.findall(r"`(?:\w+\.)*(\w+)\([^`]*\)`", _prose(page))
         if name not in defined
+    ]
+    assert unknown == []
+
+
+def test_every_command_a_page_names_exists() -> None:
+    commands = {
+        program: next(
+            value for value in vars(import_module(f"{program}.cli")).values()
+            if isinstance(value, click.Group)
+        )
+        for program in ("recorder", "replay")
+    }  # fmt: skip
+    unknown = [
+        f"{page}: {program} {name}"
+        for page in _pages()
+        for program, name in re.findall(
+            r"(?m)(?:`|^|&& )(recorder|replay) ([a-z][a-z-]*)(?=[` \n])", _text(page)
+        )
+        if commands[program].get_command(click.Context(commands[program]), name) is None
     ]
     assert unknown == []
 
