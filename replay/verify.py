@@ -62,6 +62,22 @@ class Report:
         if len(self.differences) < DIFFERENCES_MAX:
             self.differences.append(difference)
 
+    def lines(self) -> list[str]:
+        """Return the report as lines for a reader."""
+        told = []
+        for what, counts in self.counts.items():
+            words = [f"{count} {word}" for word, count in counts.items() if count]
+            told.append(f"{what}: {', '.join(words) or 'none'}")
+        told += [
+            f"DIFFERENT {difference.symbol} {difference.stream} {difference.what} "
+            f"at sequence {difference.sequence} of run {difference.run_id}: {difference.detail}"
+            for difference in self.differences
+        ]
+        if self.unequal > len(self.differences):
+            told.append(f"and {self.unequal - len(self.differences)} more")
+        told.append("equal" if self.ok else f"{self.unequal} differences")
+        return told
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return {

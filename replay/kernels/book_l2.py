@@ -41,7 +41,12 @@ def set_level(levels: Levels, side: int, price: int, size: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def apply_changes(
-    levels: Levels, side: Int8s, price: Int64s, size: Int64s, start: int, stop: int
+    levels: Levels,
+    side: Int8s,
+    price: Int64s,
+    size: Int64s,
+    start: int,
+    stop: int,
 ) -> int:
     """Apply rows [start, stop) in order.
 

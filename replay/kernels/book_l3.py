@@ -126,7 +126,13 @@ def resize_order(levels: Levels, orders: Orders, order: int, size: int) -> int:
 
 @njit(cache=True, nogil=True)
 def apply_event(
-    levels: Levels, orders: Orders, kind: int, side: int, order: int, price: int, amount: int
+    levels: Levels,
+    orders: Orders,
+    kind: int,
+    side: int,
+    order: int,
+    price: int,
+    amount: int,
 ) -> int:
     """Apply one event; NO_ROOM and OVERFLOW leave the levels whole, the event can be repeated."""
     if kind == IGNORED or order < 0:

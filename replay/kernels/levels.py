@@ -68,7 +68,7 @@ def find_slot(levels: Levels, side: int, key: int) -> int:
     # Two 31-bit multipliers keep every product below 2**63: the same value with and without JIT.
     mixed = ((key & 0xFFFFFFFF) * 0x5BD1E995) ^ (((key >> 32) & 0xFFFFFFFF) * 0x27D4EB2F)
     mixed ^= mixed >> 29
-    slot = (mixed ^ (mixed >> 15)) & mask
+    slot: int = (mixed ^ (mixed >> 15)) & mask
     while levels.flags[side, slot] != FREE and levels.keys[side, slot] != key:
         slot = (slot + 1) & mask
     return slot
@@ -137,7 +137,7 @@ def drop_top(levels: Levels, side: int) -> None:
 def best_slot(levels: Levels, side: int) -> int:
     """Return the slot of the best live level, or -1 for an empty side."""
     while levels.counts[side, 1] > 0:
-        slot = levels.heap_slots[side, 0]
+        slot: int = levels.heap_slots[side, 0]
         if levels.sizes[side, slot] > 0:
             return slot
         drop_top(levels, side)

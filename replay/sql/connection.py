@@ -35,6 +35,16 @@ def definition(name: str) -> str:
     return files("replay.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
+def parts_listed(root: Path, snapshot: Snapshot, dataset: str) -> list[str]:
+    """Return the paths of the live parts of a dataset: SQL sees these and no others."""
+    return [
+        str(root / part.path)
+        for (kind, _), parts in sorted(snapshot.parts.items())
+        if kind == dataset
+        for part in parts
+    ]
+
+
 class SqlSession:
     """Runs statements over an archive, each on one catalog snapshot.
 
@@ -120,12 +130,7 @@ class SqlSession:
 
     def _show_parts(self, snapshot: Snapshot) -> None:
         for name, dataset in DATASETS.items():
-            paths = [
-                str(self._root / part.path)
-                for (kind, _), parts in sorted(snapshot.parts.items())
-                if kind == name
-                for part in parts
-            ]
+            paths = parts_listed(self._root, snapshot, name)
             view = f"parts_of_{name}"
             if paths:
                 listed = ", ".join(_quoted(path) for path in paths)

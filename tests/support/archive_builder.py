@@ -358,12 +358,9 @@ class ArchiveBuilder:
             chunk.append(rows)
             last = at == len(books) - 1
             if last or sum(map(len, chunk)) >= self.rows_per_part:
+                flat = [row for book in chunk for row in book]
                 path = self._write_part(
-                    "book_snapshots",
-                    stream.symbol,
-                    stream.run_id,
-                    [row for book in chunk for row in book],
-                    stream.stream,
+                    "book_snapshots", stream.symbol, stream.run_id, flat, stream.stream
                 )
                 first = 0
                 for book in chunk:

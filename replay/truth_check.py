@@ -1,0 +1,238 @@
+"""Rebuilt books against an exchange's own, sequence by sequence.
+
+The file says what the exchange's books really were: JSON lines, plain or zstd, each
+`{"symbol", "book": "l2" | "l3", "sequence", "bids", "asks"}` with rows `[price, size]`, at level 3
+`[order_id, price, size]` in queue order, best first, all numbers as the shortest decimal text.
+
+Where the record claims to know a book it must be that very book; where it says that it does not,
+there must be a gap that says why.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import zstandard
+
+from replay.book import Book
+from replay.engine import Engine, SliceReplay
+from replay.errors import BadInput, BookUnknown, OutsideArchive, UnknownSymbol
+from replay.timeline import Slice, Timeline
+
+LEVEL_OF_BOOK = {"l2": 2, "l3": 3}
+DIFFERENCES_MAX = 5
+
+
+@dataclass
+class TruthCount:
+    """What became of the exchange's books of one symbol and level.
+
+    Attributes
+    ----------
+    equal, unequal : int   compared whole, every row
+    refused : int          inside a gap, and refused as they must be
+    wrong : int            answered though a gap covers them, or refused though none does
+    inconclusive : int     in the middle of a message that carries several changes
+    outside : int          before the first or after the last recorded book
+    differences : list     the first of them, in words
+    """
+
+    symbol: str
+    book: str
+    equal: int = 0
+    unequal: int = 0
+    refused: int = 0
+    wrong: int = 0
+    inconclusive: int = 0
+    outside: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def compared(self) -> int:
+        """Books compared with the exchange's at the same sequence."""
+        return self.equal + self.unequal
+
+    def differ(self, sequence: int, what: str) -> None:
+        """Note what is not as it should be."""
+        if len(self.differences) < DIFFERENCES_MAX:
+            self.differences.append(f"sequence {sequence}: {what}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {"symbol": self.symbol, "book": self.book, "compared": self.compared} | {
+            name: getattr(self, name)
+            for name in (
+                "equal",
+                "unequal",
+                "refused",
+                "wrong",
+                "inconclusive",
+                "outside",
+                "differences",
+            )
+        }
+
+
+@dataclass
+class TruthReport:
+    """Counts by symbol and book, in the order they came."""
+
+    counts: list[TruthCount]
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was compared and nothing differed."""
+        return any(count.compared for count in self.counts) and not any(
+            count.unequal or count.wrong for count in self.counts
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {"ok": self.ok, "truth": [count.to_json() for count in self.counts]}
+
+
+def check_truth(engine: Engine, path: Path) -> TruthReport:
+    """Compare every book of the file that the archive claims to know, whole and exactly.
+
+    Books of symbols or levels that were never recorded are left out.
+
+    Raises
+    ------
+    BadInput   the file cannot be read, or a line is no book
+    """
+    walkers: dict[tuple[str, str], _Walker | None] = {}
+    for truth in _read_lines(path):
+        key = (truth["symbol"], truth["book"])
+        if key not in walkers:
+            walkers[key] = _open_walker(engine, *key)
+        walker = walkers[key]
+        if walker is not None:
+            walker.take(truth)
+    return TruthReport([walker.count for walker in walkers.values() if walker is not None])
+
+
+class _Walker:
+    """One book moving along with the file: sequences mostly ascend, so a slice is read once."""
+
+    def __init__(self, engine: Engine, timeline: Timeline) -> None:
+        self._engine = engine
+        self._timeline = timeline
+        self._piece: Slice | None = None
+        self._replay: SliceReplay | None = None
+        self.count = TruthCount(timeline.symbol, timeline.stream)
+
+    def take(self, truth: dict[str, Any]) -> None:
+        """Compare one book."""
+        n, count = int(truth["sequence"]), self.count
+        try:
+            replay = self._at(n)
+        except BookUnknown:
+            count.refused += 1
+            return
+        except OutsideArchive:
+            if self._is_between_recorded(n):
+                count.wrong += 1
+                count.differ(n, "refused, and no gap says why")
+            else:
+                count.outside += 1
+            return
+        if self._in_gap(n):
+            count.wrong += 1
+            count.differ(n, "answered, though it lies in a gap")
+        elif replay.moment()[2] != n:
+            count.inconclusive += 1
+        elif (difference := _first_difference(replay.book(truth["symbol"]), truth)) is None:
+            count.equal += 1
+        else:
+            count.unequal += 1
+            count.differ(n, difference)
+
+    def _at(self, n: int) -> SliceReplay:
+        """Return the slice that holds sequence n, moved there."""
+        for piece in reversed(self._timeline.at_sequence(n)):
+            replay = self._load(piece, n)
+            if replay.seed.sequence <= n or piece.is_first:
+                break
+        replay.move_to(replay.rows_up_to_sequence(n))
+        return replay
+
+    def _load(self, piece: Slice, n: int) -> SliceReplay:
+        replay = self._replay
+        if replay is None or piece is not self._piece or replay.moment()[2] > n:
+            replay = self._engine.load(piece)
+            self._piece, self._replay = piece, replay
+        return replay
+
+    def _in_gap(self, n: int) -> bool:
+        return any(
+            gap.sequence_expected is not None
+            and gap.sequence_expected <= n
+            and (gap.sequence_received is None or n < gap.sequence_received)
+            for gap in self._timeline.gaps
+        )
+
+    def _is_between_recorded(self, n: int) -> bool:
+        known = [
+            bound
+            for interval in self._timeline.intervals
+            for bound in (interval.sequence_first, interval.sequence_last)
+            if bound is not None
+        ]
+        return bool(known) and min(known) <= n <= max(known)
+
+
+def _open_walker(engine: Engine, symbol: str, book: str) -> _Walker | None:
+    try:
+        return _Walker(engine, engine.timeline(symbol, LEVEL_OF_BOOK[book]))
+    except UnknownSymbol:
+        return None
+
+
+def _first_difference(book: Book, truth: dict[str, Any]) -> str | None:
+    """Compare both sides whole; say the first row that differs."""
+    for name in ("bids", "asks"):
+        side = getattr(book, name)
+        ours: list[tuple[str, ...]]
+        if book.level == 2:
+            ours = side.texts()
+        else:
+            ours = [(order, price, size) for price, size, order in side.order_texts()]
+        theirs = [tuple(row) for row in truth[name]]
+        if ours == theirs:
+            continue
+        at = next(
+            (at for at, rows in enumerate(zip(ours, theirs, strict=False)) if rows[0] != rows[1]),
+            min(len(ours), len(theirs)),
+        )
+        return f"{name}, row {at + 1}: rebuilt {ours[at : at + 1]}, exchange {theirs[at : at + 1]}"
+    return None
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the books of a file, one at a time."""
+    try:
+        with path.open("rb") as raw:
+            packed = path.suffix == ".zst"
+            reader = zstandard.ZstdDecompressor().stream_reader(raw) if packed else raw
+            stream: BinaryIO = io.BufferedReader(reader, 1 << 20)  # type: ignore[type-var]
+            for number, line in enumerate(stream, start=1):
+                yield _parse_line(path, number, line)
+    except (OSError, zstandard.ZstdError) as error:
+        raise BadInput(
+            f"{path} cannot be read: {error}", "name the exchange's truth file"
+        ) from None
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        truth = orjson.loads(line)
+        if truth["book"] in LEVEL_OF_BOOK and {"symbol", "sequence", "bids", "asks"} <= set(truth):
+            return dict(truth)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        pass
+    raise BadInput(f"{path}, line {number} is no book", "give what `replay exchange --truth` wrote")
