@@ -148,7 +148,7 @@ def exchange_command(
     except BadOption as problem:
         click.echo(f"replay exchange: {problem}", err=True)
         sys.exit(BAD_INPUT)
-    except ExchangeError as problem:
+    except (ExchangeError, OSError) as problem:
         click.echo(f"replay exchange: {problem}", err=True)
         sys.exit(FAILED)
 

@@ -1,9 +1,11 @@
 """The truth file and the order log, against each other by way of the naive book."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
+import replay.exchange.synthetic.truth as truth_module
 from replay.exchange.line_file import LineFile
 from replay.exchange.synthetic.instruments import instrument_for
 from replay.exchange.synthetic.market import SyntheticMarket
@@ -66,3 +68,18 @@ def test_truth_equals_the_naive_book_of_the_order_log(
         assert {"bids": row["bids"], "asks": row["asks"]} == expected
         compared += 1
     assert compared > 200
+
+
+def test_truth_and_all_behind_it_share_nothing_with_the_wire() -> None:
+    folder = Path(truth_module.__file__).parent
+    translators = {"source.py", "wire.py", "level2.py", "__init__.py"}
+    evidence = [path for path in folder.glob("*.py") if path.name not in translators]
+    evidence.append(folder.parent / "line_file.py")
+    assert len(evidence) >= 10
+    for path in evidence:
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [getattr(node, "module", None) or ""]
+            modules += [
+                alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")
+            ]
+            assert not any(name.split(".")[0] in {"schemas", "recorder"} for name in modules), path
