@@ -198,22 +198,31 @@ def coverage(archive: Path, symbol: str | None, as_json: bool) -> int | None:
 
 @main.command()
 @archive_argument
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="Compare with these books too: what `replay exchange --truth` wrote.",
+)
 @click.option("--json", "as_json", is_flag=True)
 @_answers
-def verify(archive: Path, as_json: bool) -> int | None:
+def verify(archive: Path, truth: Path | None, as_json: bool) -> int | None:
     """Replay every book and compare it with every full book of the record."""
     import orjson
 
     from replay.archive import Archive
+    from replay.truth_check import check_truth
 
     with Archive(archive) as tape:
         report = tape.verify()
+        told = None if truth is None else check_truth(tape.engine(), truth)
+    ok = report.ok and (told is None or told.ok)
     if as_json:
-        click.echo(orjson.dumps(report.to_json()).decode())
+        answer = report.to_json() | ({} if told is None else told.to_json()) | {"ok": ok}
+        click.echo(orjson.dumps(answer).decode())
     else:
-        for line in report.lines():
+        for line in (*report.lines(), *(() if told is None else told.lines())):
             click.echo(line)
-    return None if report.ok else NO
+    return None if ok else NO
 
 
 @main.command("sql-init")
@@ -227,3 +236,7 @@ def sql_init(archive: Path) -> int | None:
     with Archive(archive) as tape:
         click.echo(script(tape.path, tape.snapshot), nl=False)
     return None
+
+
+if __name__ == "__main__":
+    main()

@@ -91,6 +91,19 @@ class TruthReport:
             count.unequal or count.wrong for count in self.counts
         )
 
+    def lines(self) -> list[str]:
+        """Return a line for each book, and one for each difference noted."""
+        told = []
+        for count in self.counts:
+            told.append(
+                f"{count.symbol} {count.book}: {count.compared} books compared with the exchange "
+                f"at the same sequence, {count.equal} equal; {count.refused} refused inside gaps, "
+                f"{count.wrong} wrongly known or unknown, {count.inconclusive} inside a message, "
+                f"{count.outside} outside the record"
+            )
+            told += [f"  {difference}" for difference in count.differences]
+        return told
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return {"ok": self.ok, "truth": [count.to_json() for count in self.counts]}
@@ -218,8 +231,12 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as raw:
             packed = path.suffix == ".zst"
-            reader = zstandard.ZstdDecompressor().stream_reader(raw) if packed else raw
-            stream: BinaryIO = io.BufferedReader(reader, 1 << 20)  # type: ignore[type-var]
+            reader = (
+                zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+                if packed
+                else raw
+            )
+            stream: BinaryIO = io.BufferedReader(reader, 1 << 20)
             for number, line in enumerate(stream, start=1):
                 yield _parse_line(path, number, line)
     except (OSError, zstandard.ZstdError) as error:
