@@ -87,3 +87,33 @@ def check_config_command(config_file: Path) -> None:
         topics = sum(len(wish.symbols) for wishes in plan for wish in wishes)
         connections = f"{len(plan)} connection{'s' * (len(plan) > 1)}"
         click.echo(f"{config_file} holds: {topics} topics on {connections}", err=True)
+
+
+@click.command("demo")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=8, max=600),
+    default=20.0,
+    show_default=True,
+    help="How long to record.",
+)
+@click.option(
+    "--archive",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="New or empty folder to record into. [default: a temporary one, named at the end]",
+)
+def demo_command(seconds: float, archive: Path | None) -> None:
+    """Record a synthetic exchange with faults, and prove every rebuilt book."""
+    with _ending_by_error():
+        from recorder.demo import ask_everything, plan_demo, record_live
+        from recorder.demo_report import Progressing, make_console, print_opening, print_report
+
+        plan = plan_demo(seconds, archive)
+        console = make_console()
+        print_opening(console, plan)
+        with Progressing(console, plan) as progressing:
+            record_live(plan, progressing.watch)
+        with console.status("replaying every book from Parquet"):
+            answers = ask_everything(plan)
+        if not print_report(console, plan, answers):
+            sys.exit(1)

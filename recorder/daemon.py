@@ -12,7 +12,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -256,9 +256,8 @@ class _Run:
         rest = LoggedRest(client, intake.append)
 
         async def roll() -> None:
-            with suppress(WriterDied):  # the run ends by it; nobody else need say so
-                await intake.run(lambda: tape.roll(time.time_ns()))
-                self._tell_incidents(tape)
+            await intake.run(lambda: tape.roll(time.time_ns()))
+            self._tell_incidents(tape)
 
         async def refresh_instruments() -> None:
             try:
@@ -267,19 +266,25 @@ class _Run:
                 self._log.warning("instruments not refreshed", problem=failure.problem)
 
         async def say_status() -> None:
-            with suppress(WriterDied):
-                status = await intake.run(tape.status)
-                self._log.info("status", **_summarize(status, intake, collector))
+            status = await intake.run(tape.status)
+            self._log.info("status", **_summarize(status, intake, collector))
 
         scheduler = AsyncIOScheduler(timezone="UTC")
         common = {"trigger": "interval", "coalesce": True, "misfire_grace_time": None}
-        scheduler.add_job(roll, seconds=ROLL_CHECK_S, **common)
-        scheduler.add_job(say_status, seconds=self._status_every_s, **common)
-        scheduler.add_job(
-            refresh_instruments, seconds=self._config.instruments.interval_s, **common
-        )
+        for job, seconds in (
+            (roll, ROLL_CHECK_S),
+            (say_status, self._status_every_s),
+            (refresh_instruments, self._config.instruments.interval_s),
+        ):
+            scheduler.add_job(_until_the_end, args=(job,), seconds=seconds, **common)
         scheduler.start()
         return scheduler
+
+
+async def _until_the_end(job: Callable[[], Awaitable[None]]) -> None:
+    """Run a job; the end of the run may come in its middle, and is told elsewhere."""
+    with suppress(WriterDied, asyncio.CancelledError):
+        await job()
 
 
 def _summarize(

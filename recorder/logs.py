@@ -14,6 +14,8 @@ Log = structlog.stdlib.BoundLogger
 def configure_logs(level: str, form: Literal["text", "json"]) -> None:
     """Set up structlog and send what libraries log the same way.
 
+    Tracebacks come without local variables: a token could be among them.
+
     Parameters
     ----------
     level : str   debug, info, warning or error; libraries are heard from warning on
@@ -27,11 +29,19 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
     renderer: list[structlog.typing.Processor]
     if form == "json":
         renderer = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(sort_keys=False),
         ]
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32)]
+        renderer = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                pad_event_to=32,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
