@@ -1,8 +1,8 @@
 -- The level-2 book at a time, without this program: the newest full book at or before it, then
 -- the last change of every price since, up to the last complete message. Inside a gap: no rows.
-CREATE OR REPLACE MACRO book_at(of_symbol, ts, depth := 10) AS TABLE
+CREATE OR REPLACE MACRO book_at(of_symbol, at_ts, depth := 10) AS TABLE
 WITH moment AS (
-    SELECT epoch_ns(ts::TIMESTAMP_NS) AS instant
+    SELECT epoch_ns(at_ts::TIMESTAMP_NS) AS instant
 ), stretch AS (
     SELECT c.run_id, c.ordinal_first, c.ordinal_last
     FROM coverage AS c, moment

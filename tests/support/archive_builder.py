@@ -38,6 +38,7 @@ class Truth:
     whole: tuple[list, list]
     best: tuple
     levels: tuple[list, list]
+    stretch: int
 
 
 @dataclass
@@ -92,7 +93,14 @@ class StreamBuilder:
     def _note(self) -> None:
         levels = (self.book.levels("bid"), self.book.levels("ask"))
         self.truth.append(
-            Truth(self.ts, self.sequence, deepcopy(self.book.whole()), best(self.book), levels)
+            Truth(
+                self.ts,
+                self.sequence,
+                deepcopy(self.book.whole()),
+                best(self.book),
+                levels,
+                len(self.stretches) - 1,
+            )
         )
 
     def _write_full(self, origin: str, ts: int, sequence: int, bids: list, asks: list) -> None:
