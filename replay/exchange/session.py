@@ -177,7 +177,6 @@ class Session:
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 frames = [queue.popleft() for _ in range(min(len(queue), _FRAMES_PER_WRITE))]
                 transport.write(b"".join(frames))
-                await asyncio.sleep(0)
             self._wake.clear()
             await self._wake.wait()
 
