@@ -1,0 +1,173 @@
+"""Compare an archive with the naive list book of the exchange's own order log.
+
+Sequences are drawn uniformly over all that was covered of a symbol and book. Each must be answered
+with exactly the exchange's book, or be refused because it lies in a gap of the ledger.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from replay import Archive
+from replay.book import Book
+from replay.errors import BookUnknown
+from tests.support.order_log_book import OrderLogBook, books_at, read_lines
+
+FAR = 500  # changes after the last full book
+
+
+@dataclass
+class Comparison:
+    """What came of one symbol and book."""
+
+    symbol: str
+    stream: str
+    asked: int = 0
+    answered: int = 0
+    far: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Ledger:
+    """What the archive says it knows of one symbol and book, as arrays by sequence."""
+
+    covered: list[tuple[int, int]]
+    gaps: list[tuple[int, int]]
+    seeds: set[int]
+    ends: np.ndarray
+    ordinals: np.ndarray
+    full_books: np.ndarray
+
+    def in_gap(self, sequence: int) -> bool:
+        """Say whether a gap of the ledger holds this sequence."""
+        return any(first <= sequence < last for first, last in self.gaps)
+
+    def changes_since_full_book(self, sequence: int) -> int:
+        """Return how many rows lie between the last full book and the book at a sequence."""
+        row = int(np.searchsorted(self.ends, sequence, "right")) - 1
+        if row < 0:
+            return 0
+        ordinal = int(self.ordinals[row])
+        before = self.full_books[self.full_books <= ordinal]
+        return ordinal - int(before[-1]) if len(before) else 0
+
+
+def read_ledger(archive: Path, symbol: str, stream: str) -> Ledger:
+    """Read coverage and gaps from the catalog's own tables, without the replay package."""
+    with sqlite3.connect(f"file:{archive / 'catalog.db'}?mode=ro", uri=True) as db:
+        key = (symbol, stream)
+        covered = db.execute(
+            "SELECT sequence_first, sequence_last FROM coverage WHERE symbol = ? AND stream = ? "
+            "ORDER BY ts_from",
+            key,
+        ).fetchall()
+        gaps = db.execute(
+            "SELECT sequence_expected, sequence_received FROM gaps WHERE symbol = ? "
+            "AND stream = ? AND ts_to IS NOT NULL ORDER BY ts_from",
+            key,
+        ).fetchall()
+        full = db.execute(
+            "SELECT ordinal, sequence FROM full_books WHERE symbol = ? AND stream = ? "
+            "AND origin != 'audit' ORDER BY ordinal",
+            key,
+        ).fetchall()
+    db.close()
+    table, column = (
+        ("l2_updates_all", "sequence_end") if stream == "l2" else ("l3_events", "sequence")
+    )
+    with Archive(archive) as tape:
+        rows = tape.sql(
+            f"SELECT ordinal, {column} AS sequence FROM {table} WHERE symbol = $symbol "
+            "ORDER BY ordinal",
+            symbol=symbol,
+        )
+    return Ledger(
+        covered,
+        gaps,
+        {sequence for _, sequence in full},
+        rows["sequence"].to_numpy(),
+        rows["ordinal"].to_numpy(),
+        np.array([ordinal for ordinal, _ in full]),
+    )
+
+
+def compare(
+    archive: Path, order_log: Path, symbols: list[str], count: int, seed: int
+) -> list[Comparison]:
+    """Draw `count` sequences a symbol and book, and compare each with the exchange's book."""
+    draw = random.Random(seed)
+    asked: dict[tuple[str, str], list[int]] = {}
+    ledgers: dict[tuple[str, str], Ledger] = {}
+    answers: dict[tuple[str, str], list[Book | BookUnknown]] = {}
+    wanted: dict[str, set[int]] = {symbol: set() for symbol in symbols}
+    with Archive(archive, pin=True) as tape:
+        for symbol in symbols:
+            for stream in ("l2", "l3"):
+                key = (symbol, stream)
+                ledger = ledgers[key] = read_ledger(archive, symbol, stream)
+                first, last = ledger.covered[0][0], ledger.covered[-1][1]
+                population = [n for n in range(first, last + 1) if n not in ledger.seeds]
+                asked[key] = draw.sample(population, count)
+                answers[key] = []
+                for sequence in asked[key]:
+                    try:
+                        answer: Book | BookUnknown = tape.book(
+                            symbol, sequence=sequence, level=2 if stream == "l2" else 3
+                        )
+                    except BookUnknown as unknown:
+                        answer = unknown
+                    else:
+                        wanted[symbol].add(answer.sequence)
+                    answers[key].append(answer)
+    truth = books_at(read_lines(order_log), wanted)
+    return [_judge(key, ledgers[key], asked[key], answers[key], truth) for key in sorted(ledgers)]
+
+
+def _judge(
+    key: tuple[str, str],
+    ledger: Ledger,
+    asked: list[int],
+    answers: list[Book | BookUnknown],
+    truth: dict[tuple[str, int], OrderLogBook],
+) -> Comparison:
+    symbol, stream = key
+    result = Comparison(symbol, stream)
+    for sequence, answer in zip(asked, answers, strict=True):
+        result.asked += 1
+        where = f"{symbol} {stream} at {sequence}"
+        if isinstance(answer, BookUnknown):
+            if not ledger.in_gap(sequence):
+                result.wrong.append(f"{where}: refused outside every gap: {answer}")
+            continue
+        if ledger.in_gap(sequence):
+            result.wrong.append(f"{where}: answered inside a gap")
+            continue
+        result.answered += 1
+        result.far += ledger.changes_since_full_book(sequence) >= FAR
+        rows = ledger.ends[ledger.ends <= sequence]
+        if answer.sequence > sequence or (len(rows) and answer.sequence < rows.max()):
+            result.wrong.append(f"{where}: the book of {answer.sequence} is not the last complete")
+        exact = truth[symbol, answer.sequence]
+        if stream == "l2":
+            expected = exact.l2()
+            found = {
+                side: [list(row) for row in getattr(answer, side).texts()]
+                for side in ("bids", "asks")
+            }
+        else:
+            expected = exact.l3()
+            found = {
+                side: [
+                    [name, price, size] for price, size, name in getattr(answer, side).order_texts()
+                ]
+                for side in ("bids", "asks")
+            }
+        if found != expected:
+            result.wrong.append(f"{where}: the rebuilt book differs from the exchange's")
+    return result
