@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,10 +36,12 @@ def record_market(
     seed: int = 1,
     truth_every: int = 200,
     streams: Sequence[str] = ("level2", "level3", "match", "snapshot", "ticker"),
+    archive_from: Path | None = None,
 ) -> RecordedMarket:
     """Start `replay exchange` and `recorder run` as processes, and wait for both to end.
 
-    The recorder stops by itself after `seconds`; the exchange by SIGTERM.
+    The recorder stops by itself after `seconds`; the exchange by SIGTERM. With `archive_from`
+    it goes on in a copy of that archive.
     """
     market = RecordedMarket(
         folder / "archive",
@@ -47,6 +50,8 @@ def record_market(
         folder / "faults.jsonl",
         "",
     )
+    if archive_from is not None:
+        shutil.copytree(archive_from, market.archive)
     port_file = folder / "port"
     exchange = subprocess.Popen(
         [
