@@ -37,14 +37,20 @@ def record_market(
     truth_every: int = 200,
     streams: Sequence[str] = ("level2", "level3", "match", "snapshot", "ticker"),
     archive_from: Path | None = None,
+    archive: Path | None = None,
+    recorded_symbols: Sequence[str] | None = None,
 ) -> RecordedMarket:
     """Start `replay exchange` and `recorder run` as processes, and wait for both to end.
 
     The recorder stops by itself after `seconds`; the exchange by SIGTERM. With `archive_from`
     it goes on in a copy of that archive.
+
+    Raises
+    ------
+    AssertionError   with the recorder's own message when it refuses
     """
     market = RecordedMarket(
-        folder / "archive",
+        archive or folder / "archive",
         folder / "truth.jsonl.zst",
         folder / "orders.jsonl.zst",
         folder / "faults.jsonl",
@@ -74,7 +80,7 @@ def record_market(
 [venue]
 profile = "kucoin-2019"
 rest_url = "http://127.0.0.1:{port}"
-symbols = {list(symbols)}
+symbols = {list(recorded_symbols or symbols)}
 streams = {list(streams)}
 """
         )
