@@ -92,7 +92,7 @@ def check_config_command(config_file: Path) -> None:
 @click.command("demo")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=8, max=600),
+    type=click.FloatRange(min=10, max=600),
     default=20.0,
     show_default=True,
     help="How long to record.",

@@ -64,6 +64,8 @@ class Progressing:
         if event == "status":
             self._lines = int(line["lines"])
             self._status = _describe(line)
+        elif event == "recording":
+            self._status = "waiting for the first books"
         elif event == "connection lost":
             self._note(seconds, f"[red]connection lost[/]: {line['problem']}")
         elif event == "subscribed" and line.get("connection", 1) > 1:
