@@ -71,9 +71,13 @@ class Collector:
         self._keepers: list[asyncio.Task[None]] = []
         self._intake: Intake | None = None
         self._books: BookRequests | None = None
-        self.connections_up = 0
-        self.reconnects = 0
+        self._connections: dict[str, Connection] = {}
         self.refused: dict[tuple[str, str], str] = {}
+
+    @property
+    def connections_open(self) -> int:
+        """How many connections of the plan are open now."""
+        return sum(connection.is_open for connection in self._connections.values())
 
     def start(self, intake: Intake) -> None:
         """Open every connection of the plan and keep it open; the intake carries out commands."""
@@ -81,8 +85,8 @@ class Collector:
         rest = LoggedRest(self._client, intake.append)
         self._books = BookRequests(rest, self._profile.book_paths, self._draw, self._log)
         self._keepers = [
-            asyncio.create_task(self._keep(wishes, intake), name=f"connection {index}")
-            for index, wishes in enumerate(self._plan, start=1)
+            asyncio.create_task(self._keep(f"connection {place}", wishes, intake))
+            for place, wishes in enumerate(self._plan, start=1)
         ]
 
     def carry_out(self, command: Command) -> None:
@@ -133,7 +137,7 @@ class Collector:
             )
         )
 
-    async def _keep(self, wishes: tuple[Wish, ...], intake: Intake) -> None:
+    async def _keep(self, name: str, wishes: tuple[Wish, ...], intake: Intake) -> None:
         """Keep one connection of the plan open for ever."""
         loop = asyncio.get_running_loop()
         backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_CAP_S, self._draw)
@@ -148,16 +152,12 @@ class Collector:
                 connection = Connection(
                     number, wishes, self._profile, intake, self._uplink, log, self._note_refused
                 )
-                self.connections_up += 1
-                try:
-                    await connection.run(self._session, bullet)
-                finally:
-                    self.connections_up -= 1
+                self._connections[name] = connection
+                await connection.run(self._session, bullet)
             except (ConnectFailed, RestFailed, WireError) as error:
                 log.warning("no connection", problem=str(error))
             if loop.time() - began >= GOOD_AFTER_S:
                 backoff.reset()
-            self.reconnects += 1
             delay_s = backoff.next_s()
             log.info("reconnecting", delay_s=round(delay_s, 2))
             await asyncio.sleep(delay_s)

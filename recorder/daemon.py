@@ -294,7 +294,7 @@ def _summarize(
     states = Counter(str(stream.get("state")) for stream in status.values())
     return {
         "lines": intake.lines_committed,
-        "connections": collector.connections_up,
+        "connections": collector.connections_open,
         "streams": dict(sorted(states.items())),
         "gaps": sum(int(stream.get("gaps") or 0) for stream in status.values()),
         "refused": len(collector.refused),

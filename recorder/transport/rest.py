@@ -122,7 +122,7 @@ class RestClient:
         if status >= 500:
             self._budget.pause(TROUBLE_PAUSE_S)
         excerpt = body[:200].decode(errors="replace")
-        raise RestFailed(url, status, f"HTTP {status}: {excerpt}", refused=400 <= status < 500)
+        raise RestFailed(url, status, f"HTTP {status}: {excerpt}", refused=200 <= status < 500)
 
 
 def _answer_code(body: bytes) -> str | None:

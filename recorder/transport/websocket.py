@@ -104,6 +104,10 @@ class Connection:
     uplink : Budget       of subscription messages, shared by all connections
     log : Log             with this connection bound
     on_refused : callable   told of a subscription the venue refuses, one symbol each
+
+    Attributes
+    ----------
+    is_open : bool   between its `open` and its `close` line
     """
 
     def __init__(
@@ -132,7 +136,7 @@ class Connection:
         self._pong = asyncio.Event()
         self._asked: tuple[str, asyncio.Future[Control | ErrorMessage]] | None = None
         self._held_back = False
-        self.is_subscribed = False
+        self.is_open = False
 
     async def run(self, session: aiohttp.ClientSession, bullet: Bullet) -> str:
         """Live until the connection ends; return the reason. Cancelling it is a clean stop.
@@ -143,6 +147,7 @@ class Connection:
         """
         socket = await self._open(session, bullet)
         self._append("open", {"endpoint": bullet.endpoint})
+        self.is_open = True
         self._log.info("connected", endpoint=bullet.endpoint)
         reason = STOPPED
         try:
@@ -150,6 +155,7 @@ class Connection:
         finally:
             # First the line, then the handshake: nothing read after it could still count.
             self._append("close", {"reason": reason})
+            self.is_open = False
             with suppress(TimeoutError, aiohttp.ClientError, OSError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await socket.close()
@@ -310,7 +316,6 @@ class Connection:
                 queue.extendleft(reversed(halves))
             else:
                 self._on_refused(wish, f"code {answer.code} {answer.text}")
-        self.is_subscribed = True
         self._log.info("subscribed", messages=len(self._wishes))
 
     async def _ask(self, socket: _Socket, wish: Wish) -> Control | ErrorMessage:
