@@ -22,7 +22,7 @@ ABC, LMN = "ABC-XYZ", "LMN-XYZ"
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Archive]:
-    """Known: level 2 of ABC 100 to 103 and 110 to 112 (two changes in one message), level 3 of LMN 100 to 102."""
+    """Known: ABC level 2, 100 to 103 and 110 to 112 (one message); LMN level 3, 100 to 102."""
     builder = ArchiveBuilder(tmp_path / "archive")
     l2 = builder.book(ABC)
     l2.snapshot(T0, 100, [("9", "1")], [("11", "1")])
