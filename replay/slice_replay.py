@@ -67,8 +67,8 @@ class _SliceReplay:
 
     def _grow(self) -> None:
         larger = new_levels(
-            max(self._levels.keys.shape[1], _capacity(2 * int(count_live(self._levels)))),
-            self._levels.head.shape[1] > 0,
+            max(self._levels.table.shape[1], _capacity(2 * int(count_live(self._levels)))),
+            self._levels.queues.shape[1] > 0,
         )
         compact(self._levels, larger)
         self._levels = larger
@@ -119,8 +119,9 @@ class _SliceReplay:
         """Return live (prices, sizes) of bids and asks, best first."""
         found = []
         for side in (0, 1):
-            live = self._levels.sizes[side] > 0
-            keys, sizes = self._levels.keys[side][live], self._levels.sizes[side][live]
+            table = self._levels.table[side]
+            live = table[table[:, 1] > 0]
+            keys, sizes = live[:, 0], live[:, 1]
             order = np.argsort(keys)
             found.append((-keys[order] if side == 0 else keys[order], sizes[order]))
         return found

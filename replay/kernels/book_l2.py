@@ -12,7 +12,7 @@ from replay.kernels.levels import (
     claim_slot,
     find_slot,
     note_best,
-    queue_slot,
+    put_size,
 )
 
 
@@ -28,14 +28,12 @@ def set_level(levels: Levels, side: int, price: int, size: int) -> bool:
         return True
     key = -price if side == 0 else price
     if size == 0:
-        slot = find_slot(levels, side, key)
-        levels.sizes[side, slot] = 0  # a free slot has size 0 already
+        put_size(levels, side, find_slot(levels, side, key), 0)  # a free slot stays free
         return True
     slot = claim_slot(levels, side, key)
     if slot < 0:
         return False
-    levels.sizes[side, slot] = size
-    queue_slot(levels, side, slot)
+    put_size(levels, side, slot, size)
     return True
 
 

@@ -18,7 +18,7 @@ from replay.kernels.levels import (
     claim_slot,
     find_slot,
     note_best,
-    queue_slot,
+    put_size,
 )
 
 IGNORED, OPEN, MATCH, DONE, CHANGE = 0, 1, 2, 3, 4
@@ -60,23 +60,22 @@ def add_order(levels: Levels, orders: Orders, side: int, order: int, price: int,
     slot = claim_slot(levels, side, key)
     if slot < 0:
         return NO_ROOM
-    total = levels.sizes[side, slot]
+    total = max(levels.table[side, slot, 1], 0)
     if total > _INT64_MAX - size:
         return OVERFLOW
     if total == 0:
-        levels.head[side, slot] = order
+        levels.queues[side, slot, 0] = order
         orders.prev_order[order] = -1
     else:
-        tail = levels.tail[side, slot]
+        tail = levels.queues[side, slot, 1]
         orders.next_order[tail] = order
         orders.prev_order[order] = tail
-    levels.tail[side, slot] = order
-    levels.sizes[side, slot] = total + size
+    levels.queues[side, slot, 1] = order
+    put_size(levels, side, slot, total + size)
     orders.next_order[order] = -1
     orders.side[order] = side
     orders.price[order] = price
     orders.size[order] = size
-    queue_slot(levels, side, slot)
     return APPLIED
 
 
@@ -98,12 +97,12 @@ def remove_order(levels: Levels, orders: Orders, order: int) -> None:
     if before >= 0:
         orders.next_order[before] = after
     else:
-        levels.head[side, slot] = after
+        levels.queues[side, slot, 0] = after
     if after >= 0:
         orders.prev_order[after] = before
     else:
-        levels.tail[side, slot] = before
-    levels.sizes[side, slot] -= orders.size[order]
+        levels.queues[side, slot, 1] = before
+    put_size(levels, side, slot, levels.table[side, slot, 1] - orders.size[order])
     orders.side[order] = -1
     orders.size[order] = 0
 
@@ -116,10 +115,10 @@ def resize_order(levels: Levels, orders: Orders, order: int, size: int) -> int:
         return APPLIED
     side = orders.side[order]
     slot = level_of(levels, orders, order)
-    rest = levels.sizes[side, slot] - orders.size[order]
+    rest = levels.table[side, slot, 1] - orders.size[order]
     if rest > _INT64_MAX - size:
         return OVERFLOW
-    levels.sizes[side, slot] = rest + size
+    put_size(levels, side, slot, rest + size)
     orders.size[order] = size
     return APPLIED
 
@@ -253,9 +252,9 @@ def list_queues(
     count = 0
     for level in range(prices.shape[0]):
         slot = find_slot(levels, side, -prices[level] if side == 0 else prices[level])
-        if levels.sizes[side, slot] == 0:
+        if levels.table[side, slot, 1] <= 0:
             continue
-        order = levels.head[side, slot]
+        order = levels.queues[side, slot, 0]
         while order >= 0:
             if count < order_codes.shape[0]:
                 order_codes[count] = order

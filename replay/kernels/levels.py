@@ -21,55 +21,48 @@ Int32s = npt.NDArray[np.int32]
 Int8s = npt.NDArray[np.int8]
 Bools = npt.NDArray[np.bool_]
 
-FREE, IDLE, QUEUED = 0, 1, 2  # slot unused; used, price not in the heap; used and in the heap
+FREE = -(2**63)  # key of a slot never used; mantissas stay above it
+EMPTY = 0  # size of a level without size whose price is still in the heap
+IDLE = -1  # size of a level without size whose price is not in the heap
 
 
 class Levels(NamedTuple):
     """Both sides of a book; first axis 0 bid, 1 ask; second the slot.
 
-    keys : int64[2, capacity]        turned price of the slot
-    sizes : int64[2, capacity]       0 where the level is empty
-    flags : uint8[2, capacity]       FREE, IDLE or QUEUED
-    heap_keys : int64[2, capacity]   binary heap, least first
-    heap_slots : int32[2, capacity]  slot of each heap entry
+    table : int64[2, capacity, 2]    turned price (or FREE) and size (or EMPTY, IDLE) of the slot
+    heap : int64[2, capacity, 2]     binary heap of (turned price, slot), least first
     counts : int64[2, 2]             slots used, heap length
-    head, tail : int32[2, capacity]  first and last order of the level (L3), else int32[2, 0]
+    queues : int32[2, capacity, 2]   first and last order of the level (L3), else int32[2, 0, 2]
     """
 
-    keys: Int64s
-    sizes: Int64s
-    flags: npt.NDArray[np.uint8]
-    heap_keys: Int64s
-    heap_slots: Int32s
+    table: Int64s
+    heap: Int64s
     counts: Int64s
-    head: Int32s
-    tail: Int32s
+    queues: Int32s
 
 
 def new_levels(capacity: int, queues: bool) -> Levels:
     """Return empty levels; `capacity` is a power of two, half of which can be used."""
-    queue_capacity = capacity if queues else 0
+    table = np.zeros((2, capacity, 2), np.int64)
+    table[:, :, 0] = FREE
     return Levels(
-        np.zeros((2, capacity), np.int64),
-        np.zeros((2, capacity), np.int64),
-        np.zeros((2, capacity), np.uint8),
-        np.zeros((2, capacity), np.int64),
-        np.zeros((2, capacity), np.int32),
+        table,
+        np.empty((2, capacity, 2), np.int64),
         np.zeros((2, 2), np.int64),
-        np.zeros((2, queue_capacity), np.int32),
-        np.zeros((2, queue_capacity), np.int32),
+        np.empty((2, capacity if queues else 0, 2), np.int32),
     )
 
 
 @njit(cache=True, nogil=True)
 def find_slot(levels: Levels, side: int, key: int) -> int:
     """Return the slot of a key: where it is, or the free one where it would go."""
-    mask = levels.keys.shape[1] - 1
+    table = levels.table[side]
+    mask = table.shape[0] - 1
     # Two 31-bit multipliers keep every product below 2**63: the same value with and without JIT.
     mixed = ((key & 0xFFFFFFFF) * 0x5BD1E995) ^ (((key >> 32) & 0xFFFFFFFF) * 0x27D4EB2F)
     mixed ^= mixed >> 29
     slot: int = (mixed ^ (mixed >> 15)) & mask
-    while levels.flags[side, slot] != FREE and levels.keys[side, slot] != key:
+    while table[slot, 0] != key and table[slot, 0] != FREE:
         slot = (slot + 1) & mask
     return slot
 
@@ -78,69 +71,77 @@ def find_slot(levels: Levels, side: int, key: int) -> int:
 def claim_slot(levels: Levels, side: int, key: int) -> int:
     """Return the slot of a key, taking a free one for a new key; -1 when the table is full."""
     slot = find_slot(levels, side, key)
-    if levels.flags[side, slot] == FREE:
-        if levels.counts[side, 0] * 2 >= levels.keys.shape[1]:
+    if levels.table[side, slot, 0] == FREE:
+        if levels.counts[side, 0] * 2 >= levels.table.shape[1]:
             return -1
-        levels.flags[side, slot] = IDLE
-        levels.keys[side, slot] = key
-        levels.sizes[side, slot] = 0
+        levels.table[side, slot, 0] = key
+        levels.table[side, slot, 1] = IDLE
         levels.counts[side, 0] += 1
     return slot
 
 
 @njit(cache=True, nogil=True)
-def queue_slot(levels: Levels, side: int, slot: int) -> None:
-    """Put the price of a slot into the heap unless it is there."""
-    if levels.flags[side, slot] == QUEUED:
+def put_size(levels: Levels, side: int, slot: int, size: int) -> None:
+    """Give a claimed slot its size; size 0 empties the level."""
+    before = levels.table[side, slot, 1]
+    if size == 0:
+        if before > 0:
+            levels.table[side, slot, 1] = EMPTY
         return
-    levels.flags[side, slot] = QUEUED
-    key = levels.keys[side, slot]
+    levels.table[side, slot, 1] = size
+    if before == IDLE:
+        _push(levels, side, slot)
+
+
+@njit(cache=True, nogil=True)
+def _push(levels: Levels, side: int, slot: int) -> None:
+    heap = levels.heap[side]
+    key = levels.table[side, slot, 0]
     at = levels.counts[side, 1]
     levels.counts[side, 1] = at + 1
     while at > 0:
         parent = (at - 1) >> 1
-        if levels.heap_keys[side, parent] <= key:
+        if heap[parent, 0] <= key:
             break
-        levels.heap_keys[side, at] = levels.heap_keys[side, parent]
-        levels.heap_slots[side, at] = levels.heap_slots[side, parent]
+        heap[at, 0] = heap[parent, 0]
+        heap[at, 1] = heap[parent, 1]
         at = parent
-    levels.heap_keys[side, at] = key
-    levels.heap_slots[side, at] = slot
+    heap[at, 0] = key
+    heap[at, 1] = slot
 
 
 @njit(cache=True, nogil=True)
-def drop_top(levels: Levels, side: int) -> None:
-    """Take the best price out of the heap."""
-    levels.flags[side, levels.heap_slots[side, 0]] = IDLE
+def _drop_top(levels: Levels, side: int) -> None:
+    heap = levels.heap[side]
+    levels.table[side, heap[0, 1], 1] = IDLE
     length = levels.counts[side, 1] - 1
     levels.counts[side, 1] = length
-    key = levels.heap_keys[side, length]
-    slot = levels.heap_slots[side, length]
+    key = heap[length, 0]
+    slot = heap[length, 1]
     at = 0
     while True:
         child = 2 * at + 1
         if child >= length:
             break
-        if child + 1 < length and levels.heap_keys[side, child + 1] < levels.heap_keys[side, child]:
+        if child + 1 < length and heap[child + 1, 0] < heap[child, 0]:
             child += 1
-        if levels.heap_keys[side, child] >= key:
+        if heap[child, 0] >= key:
             break
-        levels.heap_keys[side, at] = levels.heap_keys[side, child]
-        levels.heap_slots[side, at] = levels.heap_slots[side, child]
+        heap[at, 0] = heap[child, 0]
+        heap[at, 1] = heap[child, 1]
         at = child
-    if length > 0:
-        levels.heap_keys[side, at] = key
-        levels.heap_slots[side, at] = slot
+    heap[at, 0] = key
+    heap[at, 1] = slot
 
 
 @njit(cache=True, nogil=True)
 def best_slot(levels: Levels, side: int) -> int:
     """Return the slot of the best live level, or -1 for an empty side."""
     while levels.counts[side, 1] > 0:
-        slot: int = levels.heap_slots[side, 0]
-        if levels.sizes[side, slot] > 0:
+        slot: int = levels.heap[side, 0, 1]
+        if levels.table[side, slot, 1] > 0:
             return slot
-        drop_top(levels, side)
+        _drop_top(levels, side)
     return -1
 
 
@@ -157,8 +158,8 @@ def note_best(levels: Levels, best: Int64s) -> bool:
         slot = best_slot(levels, side)
         price, size = 0, 0
         if slot >= 0:
-            size = levels.sizes[side, slot]
-            key = levels.keys[side, slot]
+            key = levels.table[side, slot, 0]
+            size = levels.table[side, slot, 1]
             price = -key if side == 0 else key
         if best[2 * side] != price or best[2 * side + 1] != size:
             best[2 * side] = price
@@ -170,16 +171,15 @@ def note_best(levels: Levels, best: Int64s) -> bool:
 @njit(cache=True, nogil=True)
 def compact(old: Levels, new: Levels) -> None:
     """Copy the live levels, and the ends of their queues, into larger empty levels."""
-    has_queues = old.head.shape[1] > 0
+    has_queues = old.queues.shape[1] > 0
     for side in range(2):
-        for slot in range(old.keys.shape[1]):
-            if old.sizes[side, slot] > 0:
-                target = claim_slot(new, side, old.keys[side, slot])
-                new.sizes[side, target] = old.sizes[side, slot]
+        for slot in range(old.table.shape[1]):
+            if old.table[side, slot, 1] > 0:
+                target = claim_slot(new, side, old.table[side, slot, 0])
+                put_size(new, side, target, old.table[side, slot, 1])
                 if has_queues:
-                    new.head[side, target] = old.head[side, slot]
-                    new.tail[side, target] = old.tail[side, slot]
-                queue_slot(new, side, target)
+                    new.queues[side, target, 0] = old.queues[side, slot, 0]
+                    new.queues[side, target, 1] = old.queues[side, slot, 1]
 
 
 @njit(cache=True, nogil=True)
@@ -188,8 +188,8 @@ def count_live(levels: Levels) -> int:
     most = 0
     for side in range(2):
         live = 0
-        for slot in range(levels.keys.shape[1]):
-            if levels.sizes[side, slot] > 0:
+        for slot in range(levels.table.shape[1]):
+            if levels.table[side, slot, 1] > 0:
                 live += 1
         most = max(most, live)
     return most
@@ -206,10 +206,9 @@ def note_top(levels: Levels, side: int, prices: Int64s, sizes: Int64s) -> int:
     found = 0
     room = prices.shape[0]
     for entry in range(levels.counts[side, 1]):
-        slot = levels.heap_slots[side, entry]
-        size = levels.sizes[side, slot]
-        key = levels.keys[side, slot]
-        if size == 0 or (found == room and (room == 0 or key >= prices[room - 1])):
+        key = levels.heap[side, entry, 0]
+        size = levels.table[side, levels.heap[side, entry, 1], 1]
+        if size <= 0 or (found == room and (room == 0 or key >= prices[room - 1])):
             continue
         at = found if found < room else room - 1
         while at > 0 and prices[at - 1] > key:

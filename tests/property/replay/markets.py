@@ -36,9 +36,8 @@ def price(rng: random.Random, side: str, unit: str) -> str:
 
 
 def size(rng: random.Random) -> str:
-    return f"{rng.randrange(1, 50)}" + (
-        f".{rng.randrange(1, 9999):04d}" if rng.random() < 0.7 else ""
-    )
+    fraction = f".{rng.randrange(1, 9999):04d}" if rng.random() < 0.7 else ""
+    return f"{rng.randrange(1, 50)}{fraction}"
 
 
 def tell_l2(
