@@ -274,9 +274,9 @@ class Connection:
         while True:
             await asyncio.sleep(bullet.ping_interval_ms * PING_SHARE / 1000)
             self._pong.clear()
-            self._held_back = False
             await self._send(socket, Control("ping", str(time.time_ns() // 1_000_000)))
             while not self._pong.is_set():
+                self._held_back = self._sink.is_full
                 try:
                     async with asyncio.timeout(bullet.ping_timeout_ms / 1000):
                         await self._pong.wait()
@@ -285,7 +285,6 @@ class Connection:
                     if not self._held_back:
                         waited = f"no pong within {bullet.ping_timeout_ms} ms"
                         raise _Broken(SILENT, waited) from None
-                    self._held_back = self._sink.is_full
 
     async def _subscribe(self, socket: _Socket) -> None:
         """Wait for the welcome, then ask for one wish after the other until each is answered."""

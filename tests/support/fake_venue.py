@@ -20,6 +20,7 @@ class Script:
 
     Attributes
     ----------
+    rest_delay_s : float          before the answer of the venue's clock
     welcome_delay_s : float       before the welcome of each connection
     acks_withheld : int           so many subscriptions are not answered at all
     bad_symbols : set             one of them in a subscription, and it is refused
@@ -29,6 +30,7 @@ class Script:
     sequences : dict              symbol → sequence of its book
     """
 
+    rest_delay_s: float = 0.0
     welcome_delay_s: float = 0.0
     acks_withheld: int = 0
     bad_symbols: set[str] = field(default_factory=set)
@@ -115,6 +117,7 @@ class FakeVenue:
         return web.json_response({"code": "200000", "data": data})
 
     async def _timestamp(self, request: web.Request) -> web.Response:
+        await asyncio.sleep(self.script.rest_delay_s)
         return self._answer(1_550_000_000_000)
 
     async def _symbols(self, request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from recorder.config import Config
 from recorder.daemon import record
 from recorder.errors import UnknownSymbols, VenueRefused, VenueUnreachable
 from recorder.intake import WriterDied
+from recorder.pipeline.output import Command
+from recorder.raw_line import RawLine
 from recorder.transport import websocket
 from tests.support.fake_venue import FakeVenue, Script
 from tests.support.memory_tape import MemoryTape
@@ -52,10 +55,11 @@ async def run_with(
     venue: FakeVenue,
     tape: MemoryTape,
     scene: Callable[[], Awaitable[None]],
+    config: Config | None = None,
     **venue_config: object,
 ) -> None:
     """Record while the scene plays, then stop by SIGTERM as a supervisor would."""
-    config = make_config(venue.url, **venue_config)
+    config = config or make_config(venue.url, **venue_config)
     task = asyncio.create_task(record(config, lambda: tape))
     try:
         playing = asyncio.create_task(scene())
@@ -324,6 +328,61 @@ async def test_a_stale_book_is_asked_again_until_it_will_do() -> None:
 
         await run_with(venue, tape, scene)
         assert len(venue.books_asked) >= 4
+
+
+class SlowTape(MemoryTape):
+    """Commits that take their time once told to."""
+
+    slow_s = 0.0
+
+    def commit(self, lines: list[RawLine]) -> list[Command]:
+        time.sleep(self.slow_s)
+        return super().commit(lines)
+
+
+async def test_a_disk_that_falls_behind_costs_neither_frames_nor_the_connection() -> None:
+    script = Script(ping_interval_ms=100, ping_timeout_ms=150)
+    tape = SlowTape()
+    count = 400
+    async with FakeVenue([BTC], script) as venue:
+
+        async def scene() -> None:
+            await until(lambda: synced(tape), "a book")
+            tape.slow_s = 0.25
+            for number in range(count):
+                await venue.push(f'{{"type":"message","number":{number},"pad":"{"x" * 500}"}}')
+            await asyncio.sleep(1.0)  # longer than the pong deadline, with a reader held back
+            tape.slow_s = 0.0
+            await until(lambda: b'"number":399' in repr(tape.lines[-50:]).encode(), "the last")
+
+        config = make_config(venue.url)
+        config = config.model_copy(
+            update={"raw_log": config.raw_log.model_copy(update={"commit_bytes": 20_000})}
+        )
+        await run_with(venue, tape, scene, config=config)
+    numbers = [
+        json.loads(line.data or b"")["number"]
+        for line in tape.of_kind("recv")
+        if b'"number"' in (line.data or b"")
+    ]
+    assert numbers == list(range(count))
+    assert [line.fields["reason"] for line in tape.of_kind("close")] == ["stopped"]
+
+
+async def test_a_stop_before_the_venue_answers_ends_at_once() -> None:
+    opened: list[str] = []
+
+    def open_tape() -> MemoryTape:
+        opened.append("archive")
+        return MemoryTape()
+
+    async with FakeVenue([BTC]) as venue:
+        venue.script.rest_delay_s = 3600.0
+        task = asyncio.create_task(record(make_config(venue.url), open_tape))
+        await asyncio.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(task, 5)
+    assert opened == []
 
 
 async def test_records_for_a_while_and_stops_by_itself() -> None:

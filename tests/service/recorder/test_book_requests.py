@@ -1,0 +1,143 @@
+"""Books on request: one at a time per stream, spaced when asked again, the newest wish only."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from recorder import book_requests
+from recorder.book_requests import BookRequests
+from recorder.logs import get_log
+from recorder.pipeline.output import RequestBook
+from recorder.transport.rest import RestFailed, RestReply
+
+PATHS = {"l2": "/l2?symbol={symbol}", "l3": "/l3?symbol={symbol}"}
+
+
+class FakeRest:
+    """Answers after a while, or fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int, float]] = []
+        self.under_way = 0
+        self.most_under_way: dict[str, int] = {}
+        self.delay_s = 0.0
+        self.error: Exception | None = None
+
+    async def ask(self, path: str, **fields: Any) -> RestReply:
+        now = asyncio.get_running_loop().time()
+        self.asked.append((path, fields["request_id"], now))
+        self.under_way += 1
+        self.most_under_way[path] = max(self.most_under_way.get(path, 0), self.under_way)
+        await asyncio.sleep(self.delay_s)
+        self.under_way -= 1
+        if self.error is not None:
+            raise self.error
+        return RestReply(path, 200, b"")
+
+    @property
+    def ids(self) -> list[int]:
+        return [request_id for _, request_id, _ in self.asked]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_requests, "RETRY_FIRST_S", 0.04)
+    monkeypatch.setattr(book_requests, "RETRY_CAP_S", 0.2)
+    monkeypatch.setattr(book_requests, "RETRY_MEMORY_S", 0.3)
+
+
+def make(rest: FakeRest) -> BookRequests:
+    return BookRequests(rest, PATHS, random.Random(1), get_log("test"))  # type: ignore[arg-type]
+
+
+def want(request_id: int, symbol: str = "A-B", stream: str = "l2") -> RequestBook:
+    return RequestBook(symbol, stream, request_id)
+
+
+async def asked(rest: FakeRest, count: int) -> None:
+    for _ in range(500):
+        if len(rest.asked) >= count:
+            await asyncio.sleep(0)
+            return
+        await asyncio.sleep(0.005)
+    pytest.fail(f"asked {rest.asked}, not {count} times")
+
+
+@pytest.mark.usefixtures("quick")
+async def test_asking_again_at_once_is_spaced_more_and_more_up_to_the_cap() -> None:
+    rest = FakeRest()
+    books = make(rest)
+    for number in range(1, 7):
+        books.request(want(number))
+        await asked(rest, number)
+    times = [at for _, _, at in rest.asked]
+    waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+    for wait, step in zip(waits, (0.04, 0.08, 0.16, 0.2, 0.2), strict=True):
+        assert step / 2 <= wait < step + 0.1
+    await asyncio.sleep(0.35)
+    began = asyncio.get_running_loop().time()
+    books.request(want(7))
+    await asked(rest, 7)
+    assert rest.asked[-1][2] - began < 0.04, "a new need after a while goes out at once"
+    await books.stop()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_one_request_is_under_way_per_stream_and_the_newest_wish_follows() -> None:
+    rest = FakeRest()
+    rest.delay_s = 0.1
+    books = make(rest)
+    books.request(want(1))
+    await asked(rest, 1)
+    for number in (2, 3, 4):
+        books.request(want(number))
+    await asked(rest, 2)
+    await asyncio.sleep(0.15)
+    assert rest.ids == [1, 4], "answers to 2 and 3 would be ignored"
+    assert rest.most_under_way == {"/l2?symbol=A-B": 1}
+    await books.stop()
+
+
+async def test_streams_and_symbols_do_not_wait_for_each_other() -> None:
+    rest = FakeRest()
+    rest.delay_s = 0.05
+    books = make(rest)
+    books.request(want(1))
+    books.request(want(1, stream="l3"))
+    books.request(want(1, symbol="C&D"))
+    await asked(rest, 3)
+    assert {path for path, _, _ in rest.asked} == {
+        "/l2?symbol=A-B",
+        "/l3?symbol=A-B",
+        "/l2?symbol=C%26D",
+    }
+    await books.stop()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_failure_leaves_it_to_the_stitcher_to_ask_again() -> None:
+    rest = FakeRest()
+    rest.error = RestFailed("url", 429, "too often", refused=False)
+    books = make(rest)
+    books.request(want(1))
+    await asked(rest, 1)
+    await asyncio.sleep(0.05)
+    assert rest.ids == [1]
+    assert not books.crashed.done()
+    books.request(want(2))
+    await asked(rest, 2)
+    await books.stop()
+
+
+async def test_a_mistake_of_ours_is_not_kept_quiet() -> None:
+    rest = FakeRest()
+    rest.error = KeyError("ours")
+    books = make(rest)
+    books.request(want(1))
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(books.crashed, 1)
+    await books.stop()
