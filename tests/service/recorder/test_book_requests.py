@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ async def test_asking_again_at_once_is_spaced_more_and_more_up_to_the_cap() -> N
         books.request(want(number))
         await asked(rest, number)
     times = [at for _, _, at in rest.asked]
-    waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(times)]
     for wait, step in zip(waits, (0.04, 0.08, 0.16, 0.2, 0.2), strict=True):
         assert step / 2 <= wait < step + 0.1
     await asyncio.sleep(0.35)
