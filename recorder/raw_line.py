@@ -45,6 +45,9 @@ KINDS = frozenset(
 )
 NO_CONNECTION = 0
 
+# `what` of the decision that stands where lines of the raw log cannot be read any more.
+RAW_LOG_DAMAGED = "raw_log_damaged"
+
 _OWN = frozenset({"kind", "ts_recv", "ts_mono", "connection", "data", "data_b64"})
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})  # shared by every recv line
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from recorder.book import BookOverflow, L2Book, L3Book
 from recorder.pipeline.book_rows import full_book_rows
+from recorder.pipeline.columns import advance_only, fitting_rows, last_flags
 from recorder.pipeline.decode import Book
 from recorder.pipeline.known_clock import KnownClock
 from recorder.pipeline.output import (
-    NO_TIME,
     ArmTimer,
     FullBook,
     Gap,
@@ -36,11 +36,11 @@ from recorder.stitch.events import (
     Snapshot,
     StreamDown,
     StreamUp,
+    Update,
     UpdateBatch,
 )
 from recorder.stitch.machine import ImpossibleEvent, Stitcher
 from recorder.stitch.rules import ContinuityRule
-from schemas.datasets import NO_SIDE
 from schemas.timestamps import NS_PER_DAY
 
 # A seek replays at most this many changes, or a few times what loading the book itself costs.
@@ -68,14 +68,14 @@ class BookStream:
         self.stream = stream
         self.stitcher = Stitcher(rule, symbol, stream, buffer_updates_max=buffer_updates_max)
         self.book: L2Book | L3Book = L2Book() if stream == "l2" else L3Book()
-        self.decode_failures = 0
         self._clock = KnownClock()
         self._next_ordinal = 0
         self._interval: Interval | None = None
         self._gap: Gap | None = None
         self._changes_since_full_book = 0
         self._full_book_day = -1
-        self._decode_failed = False
+        self._writing = 0  # message of the batch being written, for whoever catches an overflow
+        self._suspect = ""
 
     @property
     def dataset(self) -> str:
@@ -87,10 +87,14 @@ class BookStream:
         """Live levels (l2) or orders (l3)."""
         return self.book.levels if isinstance(self.book, L2Book) else self.book.orders
 
-    def note_decode_failure(self) -> None:
-        """Remember that a message could not be read: the gap it leaves has this reason."""
-        self.decode_failures += 1
-        self._decode_failed = True
+    def note_unreadable(self, reason: str) -> None:
+        """Remember why a message may be missing: if the next one leaves a gap, that is its reason.
+
+        Parameters
+        ----------
+        reason : str   decode (a message of this stream), garbage (a frame that may have been one)
+        """
+        self._suspect = reason
 
     def handle(self, event: Event, output: Output) -> None:
         """Take in one event and write what the stitcher decides."""
@@ -100,11 +104,25 @@ class BookStream:
             self._quarantine(event.ts_recv, error, output)
 
     def handle_updates(self, batch: UpdateBatch, output: Output) -> None:
-        """Take in a batch of messages."""
-        try:
-            self._carry_out(self.stitcher.handle_updates(batch), output)
-        except (ImpossibleEvent, BookOverflow) as error:
-            self._quarantine(int(batch.ts_recv[-1]), error, output)
+        """Take in a batch of messages.
+
+        What is accepted is written before the next message is judged: one that has to be
+        quarantined then leaves the same rows and commands however the messages were batched.
+        """
+        first = 0
+        while first < len(batch):
+            accepted, actions = self.stitcher.handle_batch(batch, first)
+            if not accepted:
+                self.handle(Update(batch, first), output)
+                first += 1
+                continue
+            try:
+                self._carry_out(actions, output)
+                first += accepted
+            except BookOverflow as error:
+                first = self._writing
+                self._quarantine(int(batch.ts_recv[first]), error, output)
+                first += 1
 
     def write_private(self, batch: UpdateBatch, output: Output) -> None:
         """Write events that take no public sequence: rows without continuity, outside the book."""
@@ -140,19 +158,21 @@ class BookStream:
 
     def _open_gap(self, action: WriteGap, output: Output) -> None:
         reason = action.reason
-        if reason == "sequence" and self._decode_failed:
-            reason = "decode"
+        if reason == "sequence" and self._suspect:
+            reason = self._suspect
         self._end_interval(reason, action.ts_detected, output)
 
     def _end_interval(self, reason: str, ts_detected: int, output: Output) -> None:
-        """End the open interval at its last good row; a gap begins there unless the run ends."""
+        """End the open interval at its last good row, where a gap begins.
+
+        The end of a run is told by the run itself: its gap is written only if the stream comes up
+        again in this run, or by the next run.
+        """
         interval = self._interval
         assert interval is not None
         assert interval.sequence_last is not None
         interval.is_open = False
         output.touch(interval)
-        if reason in RUN_ENDS:
-            return
         self._gap = Gap(
             self.symbol,
             self.stream,
@@ -162,11 +182,13 @@ class BookStream:
             max(ts_detected, interval.ts_to),
             interval.sequence_last + 1,
         )
-        output.touch(self._gap)
+        if reason not in RUN_ENDS:
+            output.touch(self._gap)
 
     def _heal_gap(self, action: HealGap, output: Output) -> None:
         if self._gap is not None:
-            self._gap.ts_to = action.ts_to
+            assert self._interval is not None
+            self._gap.ts_to = self._interval.ts_from
             self._gap.sequence_received = action.sequence_received
             self._gap.healed_by = "snapshot"
             output.touch(self._gap)
@@ -188,7 +210,6 @@ class BookStream:
             ts_event=book.ts_event,
         )
         output.rows.append(rows)
-        self._decode_failed = False
         self._count_from(known)
         self._interval = Interval(
             self.symbol,
@@ -235,15 +256,18 @@ class BookStream:
 
     def _write_updates(self, action: WriteUpdates, output: Output) -> None:
         batch, first = action.batch, action.first
+        self._writing = first
         row = int(batch.row_start[first])
         if int(batch.sequence[row]) <= action.after_sequence:
             self._write_trimmed(batch, first, action.after_sequence, output)
             first += 1
         while first < action.last:
+            self._writing = first
             stop = self._next_stop(batch, first, action.last)
             self._write_rows(batch, first, stop, output)
             self._keyframe_if_due(output)
             first = stop
+        self._suspect = ""
 
     def _write_trimmed(
         self, batch: UpdateBatch, index: int, after_sequence: int, output: Output
@@ -257,7 +281,7 @@ class BookStream:
             rows = {name: values[keep:end] for name, values in columns.items()}
             sequence = batch.sequence[keep:end]
         else:
-            rows = {name: _advance(name, values, end) for name, values in columns.items()}
+            rows = {name: advance_only(name, values, end) for name, values in columns.items()}
             sequence = batch.sequence_end[index : index + 1]
         trimmed = UpdateBatch(
             batch.ts_recv[index : index + 1],
@@ -280,11 +304,29 @@ class BookStream:
         if int(days[0]) != self._full_book_day:
             return first + 1
         last = first + int(np.searchsorted(days, days[0], "right"))
+        last = self._fitting(batch, first, last)
         since, live = self._changes_since_full_book, self.live
         per_live = KEYFRAME_CHANGES_PER_LIVE
         rows = max(1, KEYFRAME_CHANGES - since, -((since - per_live * live) // (per_live + 1)))
         enough = int(np.searchsorted(batch.row_start, batch.row_start[first] + rows, "left"))
         return min(last, max(first + 1, enough))
+
+    def _fitting(self, batch: UpdateBatch, first: int, last: int) -> int:
+        """Return how far no number can overflow the book, one message at least.
+
+        A message that may is so written by itself, and an overflow costs no other.
+        """
+        columns = batch.rows
+        assert isinstance(columns, dict)
+        begin, end = int(batch.row_start[first]), int(batch.row_start[last])
+        price_scale, size_scale = self.book.price_scale, self.book.size_scale
+        finest = {"price": price_scale, "size": size_scale, "remain_size": size_scale}
+        for name, scale in finest.items():
+            if f"{name}_scale" in columns:
+                mantissas = columns[f"{name}_mantissa"][begin:end]
+                scales = columns[f"{name}_scale"][begin:end]
+                end = begin + fitting_rows(mantissas, scales, scale)
+        return max(first + 1, int(np.searchsorted(batch.row_start, end, "right")) - 1)
 
     def _keyframe_if_due(self, output: Output) -> None:
         due = max(KEYFRAME_CHANGES, KEYFRAME_CHANGES_PER_LIVE * self.live)
@@ -314,7 +356,7 @@ class BookStream:
         )
         if self.stream == "l2":
             columns["sequence_start"] = np.repeat(batch.sequence_start[first:last], counts)
-            columns["is_last"] = _last_flags(counts)
+            columns["is_last"] = last_flags(counts)
         else:
             del columns["sequence_end"]
         self._next_ordinal += end - begin
@@ -338,20 +380,3 @@ class BookStream:
         interval.messages += last - first
         interval.rows += len(known)
         output.touch(interval)
-
-
-def _last_flags(counts: Int64Array) -> Any:
-    flags = np.zeros(int(counts.sum()), bool)
-    flags[np.cumsum(counts) - 1] = True
-    return flags
-
-
-def _advance(name: str, values: Any, end: int) -> Any:
-    """Return one column of a price-0 row: the scales of the message's last row, no side."""
-    if name == "side":
-        return np.array([NO_SIDE], np.int8)
-    if name.endswith("_mantissa"):
-        return np.zeros(1, np.int64)
-    if name == "ts_event" and not len(values):
-        return np.array([NO_TIME], np.int64)
-    return values[end - 1 : end]

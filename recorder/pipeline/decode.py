@@ -15,7 +15,7 @@ import numpy as np
 from recorder.pipeline.output import NO_SCALE, NO_TIME
 from recorder.stitch.events import UpdateBatch
 from schemas.datasets import ASK, BID, NO_SIDE
-from schemas.fixed_point import parse_fixed
+from schemas.fixed_point import INT64_MAX, parse_fixed
 from schemas.kucoin.market import L2Update, L3Event
 from schemas.kucoin.rest import BookAnswer
 
@@ -38,6 +38,30 @@ class Scales:
 
 
 UNKNOWN_INSTRUMENT = Scales()
+
+
+def check_int64(*numbers: int | None) -> None:
+    """Refuse sequences and times that no column can hold; they are never negative.
+
+    Raises
+    ------
+    ValueError   naming the first one
+    """
+    for number in numbers:
+        if number is not None and not 0 <= number <= INT64_MAX:
+            raise ValueError(f"{number} is no sequence or time an int64 column can hold")
+
+
+def check_texts(*texts: str | None) -> None:
+    """Refuse JSON of another type where the dialect has text: no column could hold it.
+
+    Raises
+    ------
+    ValueError   naming the first one
+    """
+    for text in texts:
+        if text is not None and type(text) is not str:
+            raise ValueError(f"{text!r} is not text")
 
 
 def parse_optional(text: str | None, scale: int) -> tuple[int, int]:
@@ -70,8 +94,12 @@ class L2Batch:
 
         Raises
         ------
-        FixedPointError   for a number that fits no int64; the batch is then unchanged
+        FixedPointError   for a number that fits no int64
+        ValueError        for a sequence outside the message's range, or a negative number
+
+        The batch is then unchanged.
         """
+        start, end = update.sequence_start, update.sequence_end
         rows = [
             _l2_row(sequence, side, price, size, scales)
             for side, changes in ((ASK, update.asks), (BID, update.bids))
@@ -80,12 +108,15 @@ class L2Batch:
         if len(rows) > 1:
             rows.sort(key=_sequence)
         elif not rows:
-            rows = [(update.sequence_end, NO_SIDE, 0, scales.price, 0, scales.size)]
+            rows = [(end, NO_SIDE, 0, scales.price, 0, scales.size)]
+        if not 0 <= start <= rows[0][0] <= rows[-1][0] <= end <= INT64_MAX:
+            raise ValueError(f"changes {rows[0][0]} to {rows[-1][0]} of a message {start} to {end}")
+        check_int64(update.ts_event)
         self._rows += rows
         self._ts_recv.append(ts_recv)
         self._ts_event.append(NO_TIME if update.ts_event is None else update.ts_event)
-        self._starts.append(update.sequence_start)
-        self._ends.append(update.sequence_end)
+        self._starts.append(start)
+        self._ends.append(end)
         self._row_start.append(len(self._rows))
 
     def take(self) -> UpdateBatch:
@@ -121,7 +152,10 @@ def _l2_row(
     price_mantissa, price_scale = parse_number(price, scales.price)
     if not price_mantissa:  # only advances the sequence
         return sequence, side, 0, scales.price, 0, scales.size
-    return sequence, side, price_mantissa, price_scale, *parse_number(size, scales.size)
+    size_mantissa, size_scale = parse_number(size, scales.size)
+    if price_mantissa < 0 or size_mantissa < 0:
+        raise ValueError(f"no level has price {price} and size {size}")
+    return sequence, side, price_mantissa, price_scale, size_mantissa, size_scale
 
 
 L3_NUMBERS = ("price", "size", "remain_size", "old_size", "funds")
@@ -150,8 +184,26 @@ class L3Batch:
 
         Raises
         ------
-        FixedPointError   for a number that fits no int64; the batch is then unchanged
+        FixedPointError   for a number that fits no int64
+        ValueError        for a side that is neither buy nor sell, or a field of another type
+
+        The batch is then unchanged.
         """
+        texts = (
+            event.kind,
+            event.order_id,
+            event.taker_order_id,
+            event.trade_id,
+            event.order_type,
+            event.stop_type,
+            event.reason,
+            event.side if event.kind == "match" else None,
+        )
+        check_texts(*texts)
+        check_int64(event.sequence, event.ts_event)
+        sides = SIDE_OF_MAKER if event.kind == "match" else SIDE_OF_ORDER
+        if event.side not in sides and (event.side is not None or event.kind in {"open", "match"}):
+            raise ValueError(f"an order has side buy or sell, not {event.side!r}")
         numbers = (
             *parse_optional(event.price, scales.price),
             *parse_optional(event.size, scales.size),
@@ -159,7 +211,8 @@ class L3Batch:
             *parse_optional(event.old_size, scales.size),
             *parse_optional(event.funds, scales.funds),
         )
-        sides = SIDE_OF_MAKER if event.kind == "match" else SIDE_OF_ORDER
+        if min(numbers[::2]) < 0:
+            raise ValueError(f"a number of order {event.order_id} is negative")
         self._rows.append(
             (
                 ts_recv,
@@ -169,18 +222,7 @@ class L3Batch:
             )
         )
         self._numbers.append(numbers)
-        self._texts.append(
-            (
-                event.kind,
-                event.order_id,
-                event.taker_order_id,
-                event.trade_id,
-                event.order_type,
-                event.stop_type,
-                event.reason,
-                event.side if event.kind == "match" else None,
-            )
-        )
+        self._texts.append(texts)
 
     def take(self) -> UpdateBatch:
         """Return what has gathered, as arrays, and start anew."""
@@ -226,9 +268,13 @@ def decode_book(answer: BookAnswer, stream: str, scales: Scales) -> Book:
 
     Raises
     ------
-    FixedPointError       for a number that fits no int64
-    ValueError, TypeError for a row that is not (price, size), or (order_id, price, size) at level 3
+    FixedPointError   for a number that fits no int64
+    ValueError        for a row that is not (price, size), or (order_id, price, size) at level 3,
+                      and for negative numbers
     """
+    check_int64(answer.ts_event)
+    if not -1 <= answer.sequence <= INT64_MAX:  # -1 is what a new instrument has
+        raise ValueError(f"a book at sequence {answer.sequence}")
     rows: list[tuple[int, int, int, int, int, str | None]] = []
     for side, wire_rows in ((BID, answer.bids), (ASK, answer.asks)):
         side_rows = []
@@ -238,6 +284,8 @@ def decode_book(answer: BookAnswer, stream: str, scales: Scales) -> Book:
                 parse_number(price, scales.price),
                 parse_number(size, scales.size),
             )
+            if price_pair[0] < 0 or size_pair[0] < 0:
+                raise ValueError(f"no level has price {price} and size {size}")
             if price_pair[0] and size_pair[0]:  # no level has price or size 0
                 side_rows.append((side, *price_pair, *size_pair, order_id))
         finest = max((row[2] for row in side_rows), default=0)

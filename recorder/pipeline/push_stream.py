@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from recorder.pipeline.book_stream import RUN_ENDS
-from recorder.pipeline.decode import SIDE_OF_ORDER, Scales, parse_optional
+from recorder.pipeline.decode import (
+    SIDE_OF_ORDER,
+    Scales,
+    check_int64,
+    check_texts,
+    parse_optional,
+)
 from recorder.pipeline.known_clock import KnownClock
 from recorder.pipeline.output import NO_TIME, Gap, Interval, Output, Rows
 from schemas.datasets import DATASETS, MARKET_SNAPSHOT_TEXTS
@@ -53,6 +59,7 @@ class PushStream:
         self.up = True
         known = self._clock.advance(ts)
         if self._gap is not None:
+            # Also a gap that was the end of a run, had this run not gone on.
             self._gap.ts_to = known
             output.touch(self._gap)
             self._gap = None
@@ -80,20 +87,32 @@ class PushStream:
         interval, self._interval = self._interval, None
         if interval is None:
             return
-        interval.ts_to = max(interval.ts_to, min(ts, ts_alive))
+        interval.ts_to = self._clock.advance(max(interval.ts_to, ts_alive))
         interval.is_open = False
         output.touch(interval)
+        self._gap = Gap(
+            self.symbol,
+            self.stream,
+            interval.ordinal_last,
+            reason,
+            interval.ts_to,
+            max(ts, interval.ts_to),
+            None,
+        )
         if reason not in RUN_ENDS:
-            self._gap = Gap(
-                self.symbol,
-                self.stream,
-                interval.ordinal_last,
-                reason,
-                interval.ts_to,
-                max(ts, interval.ts_to),
-                None,
-            )
             output.touch(self._gap)
+
+    def on_unreadable(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
+        """Note that a push may be lost: nothing later would show it, so a gap says it now.
+
+        Parameters
+        ----------
+        ts, ts_alive : int   now, and when the socket was heard of before, ns
+        reason : str         decode or garbage
+        """
+        if self.up:
+            self.on_down(ts, ts_alive, reason, output)
+            self.on_up(ts, output)
 
     def write(
         self,
@@ -111,7 +130,13 @@ class PushStream:
         ts_recv, ts_event : int   ns
         numbers : (mantissa, scale) in the order of the dataset's numbers
         words : text in the order of `WORDS`
+
+        Raises
+        ------
+        ValueError   for what no column can hold; nothing is added then
         """
+        check_int64(sequence, ts_event)
+        check_texts(*words)
         known = self._clock.advance(ts_recv)
         self._clocks.append(
             (ts_recv, NO_TIME if ts_event is None else ts_event, known - ts_recv, sequence, known)
@@ -122,7 +147,7 @@ class PushStream:
         interval = self._interval
         if interval is not None:
             interval.ordinal_last = self._next_ordinal
-            interval.ts_to = known
+            interval.ts_to = max(interval.ts_to, known)
             if interval.sequence_first is None:
                 interval.sequence_first = sequence
             interval.sequence_last = sequence
@@ -189,29 +214,30 @@ class TradeStream(PushStream):
         self._waiting: dict[int, tuple[int, L3Event, Scales]] = {}
 
     def on_match(self, ts_recv: int, match: Match, scales: Scales, output: Output) -> None:
-        """Take in a message of the match topic."""
+        """Take in a message of the match topic.
+
+        Raises
+        ------
+        ValueError   for what no row can hold; nothing has changed then
+        """
         if match.side not in SIDE_OF_ORDER:
             raise ValueError(f"a match has side buy or sell, not {match.side!r}")
+        numbers = (
+            parse_optional(match.price, scales.price),
+            parse_optional(match.size, scales.size),
+        )
+        words = (match.trade_id, match.side, match.maker_order_id, match.taker_order_id, "match")
+        check_int64(match.sequence, match.ts_event)
+        check_texts(*words)
         for sequence in sorted(s for s in self._waiting if s < match.sequence):
             self._write_waiting(sequence, ts_recv, output)
         self._waiting.pop(match.sequence, None)
         if self._is_repeat(match.sequence):
             return
-        self.write(
-            ts_recv,
-            match.ts_event,
-            match.sequence,
-            (
-                parse_optional(match.price, scales.price),
-                parse_optional(match.size, scales.size),
-            ),
-            (match.trade_id, match.side, match.maker_order_id, match.taker_order_id, "match"),
-            output,
-        )
+        self.write(ts_recv, match.ts_event, match.sequence, numbers, words, output)
 
     def on_l3_match(self, ts_recv: int, event: L3Event, scales: Scales, output: Output) -> None:
-        """Take in a match of level 3."""
-        self.settle(ts_recv, output)
+        """Take in a match of level 3, whose fields have been checked."""
         if event.sequence in self._seen or event.sequence in self._waiting:
             return
         self._waiting[event.sequence] = (ts_recv, event, scales)
@@ -220,10 +246,12 @@ class TradeStream(PushStream):
 
     def settle(self, ts: int, output: Output, *, everything: bool = False) -> None:
         """Write the matches that have waited long enough for a twin, or all of them."""
-        late = ts - _TWIN_WAIT_NS
-        for sequence in sorted(
-            s for s, (since, _, _) in self._waiting.items() if everything or since < late
-        ):
+        late: list[int] = []
+        for sequence, (since, _, _) in self._waiting.items():  # the oldest first
+            if not everything and since >= ts - _TWIN_WAIT_NS:
+                break
+            late.append(sequence)
+        for sequence in sorted(late):
             self._write_waiting(sequence, ts, output)
 
     def on_match_topic_down(self, ts: int, output: Output) -> None:

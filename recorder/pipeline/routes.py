@@ -51,10 +51,19 @@ class Carriage:
         carriers.discard(connection)
         return not carriers
 
-    def release_all(self, connection: int) -> list[Key]:
-        """Drop a connection; return the streams nothing carries any more."""
+    def forget(self, connection: int) -> None:
+        """Drop what is known of a connection that is gone and carries nothing any more."""
         self._asked = {key: asked for key, asked in self._asked.items() if key[0] != connection}
-        return [key for key in self.carriers if self.release(connection, key)]
+        self.last_heard.pop(connection, None)
+
+    def hear(self, connection: int, ts: int) -> None:
+        """Note that a connection was heard of; a wall clock that steps back changes nothing."""
+        if ts > self.last_heard.get(connection, -1):
+            self.last_heard[connection] = ts
+
+    def on_connection(self, connection: int) -> list[Key]:
+        """Return the streams a connection carries."""
+        return [key for key, carriers in self.carriers.items() if connection in carriers]
 
     def heard(self, key: Key, default: int) -> int:
         """Return when a carrier of the stream was last heard of, ns."""

@@ -1,0 +1,199 @@
+"""All streams of a run: which are carried, what waits to be stitched, how they begin and end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recorder.pipeline.book_stream import BookStream
+from recorder.pipeline.decode import L2Batch, L3Batch
+from recorder.pipeline.output import Output
+from recorder.pipeline.push_stream import PushStream, TradeStream
+from recorder.pipeline.routes import MATCH_TOPIC, Carriage, Key
+from recorder.stitch.events import Event, StreamDown, StreamUp
+from recorder.stitch.rules import ContinuityRule
+from schemas.datasets import BOOK_STREAMS
+
+
+class Streams:
+    """The streams of one run by (symbol, stream).
+
+    Parameters
+    ----------
+    rule : ContinuityRule
+    buffer_updates_max : int   messages a book stream holds while a snapshot is awaited
+
+    Attributes
+    ----------
+    carriage : Carriage   which connection carries what
+    """
+
+    def __init__(self, rule: ContinuityRule, buffer_updates_max: int) -> None:
+        self.carriage = Carriage()
+        self._rule = rule
+        self._buffer_updates_max = buffer_updates_max
+        self._books: dict[Key, BookStream] = {}
+        self._pushes: dict[Key, PushStream] = {}
+        self._l2_waiting: dict[str, L2Batch] = {}
+        self._l3_waiting: dict[str, L3Batch] = {}
+
+    # Access
+
+    def book(self, key: Key) -> BookStream:
+        """Return a book stream, new where it is first named."""
+        try:
+            return self._books[key]
+        except KeyError:
+            book = self._books[key] = BookStream(*key, self._rule, self._buffer_updates_max)
+            return book
+
+    def push(self, key: Key) -> PushStream:
+        """Return a stream without a book, new where it is first named."""
+        try:
+            return self._pushes[key]
+        except KeyError:
+            push = TradeStream(key[0]) if key[1] == "trades" else PushStream(*key)
+            self._pushes[key] = push
+            return push
+
+    def trades(self, symbol: str) -> TradeStream:
+        """Return the trades of a symbol."""
+        push = self.push((symbol, "trades"))
+        assert isinstance(push, TradeStream)
+        return push
+
+    def l2_waiting(self, symbol: str) -> L2Batch:
+        """Return the level-2 messages of a symbol that wait to be stitched."""
+        try:
+            return self._l2_waiting[symbol]
+        except KeyError:
+            batch = self._l2_waiting[symbol] = L2Batch()
+            return batch
+
+    def l3_waiting(self, symbol: str) -> L3Batch:
+        """Return the level-3 events of a symbol that wait to be stitched."""
+        try:
+            return self._l3_waiting[symbol]
+        except KeyError:
+            batch = self._l3_waiting[symbol] = L3Batch()
+            return batch
+
+    def status(self) -> dict[Key, dict[str, Any]]:
+        """Return per (symbol, stream) what an operator asks first."""
+        status: dict[Key, dict[str, Any]] = {}
+        for key, book in self._books.items():
+            machine = book.stitcher
+            gap = machine.open_gap
+            status[key] = {
+                "state": machine.state.value,
+                "sequence": machine.last_sequence,
+                "gaps": machine.counters.gaps,
+                "gap": gap.reason if gap else None,
+                "live": book.live,
+            }
+        for key, push in self._pushes.items():
+            status[key] = {"state": "up" if push.up else "down", "sequence": push.last_sequence}
+        return status
+
+    # Events
+
+    def tell_book(self, key: Key, event: Event, output: Output) -> None:
+        """Hand an event to a book stream, behind the messages that came before it."""
+        self.stitch(key, output)
+        self.book(key).handle(event, output)
+
+    def carried(self, key: Key, connection: int, ts: int, output: Output) -> None:
+        """Note that a connection carries a stream; it comes up where none did before."""
+        carriers = self.carriage.carriers.get(key)
+        if carriers is not None and connection in carriers:
+            return
+        if self.carriage.carry(connection, key):
+            if key[1] in BOOK_STREAMS:
+                self.tell_book(key, StreamUp(ts), output)
+            elif key[1] == MATCH_TOPIC:
+                self.trades(key[0]).match_topic_up = True
+            else:
+                self.push(key).on_up(ts, output)
+
+    def released(self, key: Key, connection: int, ts: int, reason: str, output: Output) -> None:
+        """Note that a connection no longer carries a stream; it goes down with the last one."""
+        ts_alive = self.carriage.heard(key, ts)
+        if self.carriage.release(connection, key):
+            self._down(key, ts, ts_alive, reason, output)
+
+    def closed(self, connection: int, ts: int, reason: str, output: Output) -> None:
+        """Note that a connection is gone."""
+        for key in self.carriage.on_connection(connection):
+            self.released(key, connection, ts, reason, output)
+        self.carriage.forget(connection)
+
+    def unreadable(self, key: Key, ts: int, reason: str, output: Output) -> None:
+        """Note that a message may be lost, and leave a gap where nothing else would show it.
+
+        Parameters
+        ----------
+        ts : int       ns
+        reason : str   decode or garbage
+        """
+        if key[1] in BOOK_STREAMS:
+            self.stitch(key, output)
+            self.book(key).note_unreadable(reason)  # its sequences will show whether one is
+        elif key[1] != MATCH_TOPIC and not self._has_l3_twin(key):
+            self.push(key).on_unreadable(ts, self.carriage.heard(key, ts), reason, output)
+
+    def all_unreadable(self, ts: int, reason: str, output: Output) -> None:
+        """Note that messages of any stream may be lost."""
+        for key, carriers in self.carriage.carriers.items():
+            if carriers:
+                self.unreadable(key, ts, reason, output)
+
+    def stop(self, ts: int, reason: str, output: Output) -> None:
+        """End every stream."""
+        for key, carriers in self.carriage.carriers.items():
+            if carriers:
+                self._down(key, ts, self.carriage.heard(key, ts), reason, output)
+                carriers.clear()
+        for push in self._pushes.values():
+            if isinstance(push, TradeStream):
+                push.settle(ts, output, everything=True)
+
+    def extend(self, output: Output) -> None:
+        """Bring the intervals of streams without a book up to the last frame of their sockets."""
+        for key, push in self._pushes.items():
+            if push.up:
+                push.extend(self.carriage.heard(key, 0), output)
+
+    def is_repeat(self, key: Key, sequence: int) -> bool:
+        """Say whether a second connection brought a push that the first one had brought."""
+        last = self.push(key).last_sequence
+        return len(self.carriage.carriers[key]) > 1 and last is not None and sequence <= last
+
+    # Batches
+
+    def stitch(self, key: Key, output: Output) -> None:
+        """Stitch what waits for one stream, before an event of another kind reaches it."""
+        waiting = (self._l2_waiting if key[1] == "l2" else self._l3_waiting).get(key[0])
+        if waiting:
+            self.book(key).handle_updates(waiting.take(), output)
+
+    def stitch_all(self, output: Output) -> None:
+        """Stitch and hand over everything that waits."""
+        for symbol, l2 in self._l2_waiting.items():
+            if l2:
+                self.book((symbol, "l2")).handle_updates(l2.take(), output)
+        for symbol, l3 in self._l3_waiting.items():
+            if l3:
+                self.book((symbol, "l3")).handle_updates(l3.take(), output)
+        for push in self._pushes.values():
+            push.flush(output)
+
+    def _down(self, key: Key, ts: int, ts_alive: int, reason: str, output: Output) -> None:
+        if key[1] in BOOK_STREAMS:
+            self.tell_book(key, StreamDown(ts, reason), output)
+        elif key[1] == MATCH_TOPIC:
+            self.trades(key[0]).on_match_topic_down(ts, output)
+        else:
+            self.push(key).on_down(ts, ts_alive, reason, output)
+
+    def _has_l3_twin(self, key: Key) -> bool:
+        """Say whether level 3 brings every row of this stream, too."""
+        return key[1] == "trades" and bool(self.carriage.carriers.get((key[0], "l3")))
