@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from pathlib import Path
 from types import TracebackType
 
@@ -50,6 +51,9 @@ class ArchiveFolder:
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         try:
             self.catalog = CatalogWriter(path)
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise ArchiveUnwritable(str(path), f"{CATALOG_DB}: {error}") from None
         except BaseException:
             os.close(self._lock)
             raise

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from recorder.errors import NotAnArchive
+from recorder.errors import CatalogDamaged, NotAnArchive
 from schemas.archive_layout import CATALOG_DB
 from schemas.catalog import TABLES
 
@@ -29,12 +29,19 @@ class CatalogReader:
 
         Raises
         ------
-        NotAnArchive   when there is none
+        NotAnArchive     when there is none
+        CatalogDamaged   when it is there and SQLite cannot read it
         """
         path = archive / CATALOG_DB
         if not path.is_file():
             raise NotAnArchive(str(archive))
-        return cls(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
+        reader = cls(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
+        try:
+            reader.runs()
+        except sqlite3.Error as error:
+            reader.close()
+            raise CatalogDamaged(str(path), str(error)) from None
+        return reader
 
     def close(self) -> None:
         """Close the database."""
@@ -47,8 +54,8 @@ class CatalogReader:
     def published_rows(self, run_id: str) -> dict[tuple[str, str, str], int]:
         """Return how many rows of a run are published, by (dataset, symbol, stream)."""
         rows = self._db.execute(
-            "SELECT dataset, symbol, stream, sum(rows) FROM parts WHERE run_id = ? "
-            "GROUP BY dataset, symbol, stream",
+            "SELECT dataset, symbol, stream, sum(rows) FROM parts "
+            "WHERE run_id = ? AND ts_replaced IS NULL GROUP BY dataset, symbol, stream",
             (run_id,),
         )
         return {(dataset, symbol, stream): count for dataset, symbol, stream, count in rows}
@@ -65,6 +72,11 @@ class CatalogReader:
             (run_id,),
         )
         return [dict(row) for row in rows]
+
+    def checkpoint(self, run_id: str) -> dict[str, Any] | None:
+        """Return how far a run had come when it last published, None if it never did."""
+        row = self._db.execute("SELECT * FROM checkpoints WHERE run_id = ?", (run_id,)).fetchone()
+        return None if row is None else dict(row)
 
     def rows_of(self, table: str, run_id: str) -> list[dict[str, Any]]:
         """Return a run's rows of a catalog table."""

@@ -43,7 +43,7 @@ class CatalogWriter(CatalogReader):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything inside, or nothing; then publish the Parquet twin."""
+        """Commit everything inside, or nothing. The Parquet twin is published by itself."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -51,7 +51,6 @@ class CatalogWriter(CatalogReader):
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-        self.publish_parquet()
 
     # Writing; inside a transaction
 
@@ -128,15 +127,20 @@ class CatalogWriter(CatalogReader):
             )
 
     def join_runs(self, keys: Iterable[Key]) -> None:
-        """Put exactly one gap between the last interval of a run and the first of the next."""
+        """Put exactly one gap between the last interval of a run and the first of the next.
+
+        A run that goes on has no last interval yet; it is joined to a later one (it imports what is
+        older) when it ends.
+        """
         for symbol, stream in keys:
             runs = self._db.execute(
-                "SELECT run_id FROM coverage WHERE symbol = ? AND stream = ? "
-                "GROUP BY run_id ORDER BY min(ts_from)",
+                "SELECT run_id, ts_stop FROM coverage JOIN runs USING (run_id) "
+                "WHERE symbol = ? AND stream = ? GROUP BY run_id ORDER BY min(ts_from)",
                 (symbol, stream),
             ).fetchall()
             for earlier, later in pairwise(runs):
-                self._join(symbol, stream, earlier["run_id"], later["run_id"])
+                if earlier["ts_stop"] is not None:
+                    self._join(symbol, stream, earlier["run_id"], later["run_id"])
 
     def _join(self, symbol: str, stream: str, earlier: str, later: str) -> None:
         query = "SELECT * FROM coverage WHERE symbol = ? AND stream = ? AND run_id = ? ORDER BY "
@@ -182,6 +186,14 @@ class CatalogWriter(CatalogReader):
                 }
             ],
         )
+
+    def end_run(self, run_id: str, ts_stop: int, reason: str) -> None:
+        """End a run, and the intervals it left open, where its last publication left it."""
+        self._db.execute(
+            "UPDATE runs SET ts_stop = ?, stop_reason = ? WHERE run_id = ?",
+            (ts_stop, reason, run_id),
+        )
+        self._db.execute("UPDATE coverage SET is_open = 0 WHERE run_id = ?", (run_id,))
 
     def forget_run(self, run_id: str) -> None:
         """Remove every trace of a run; its files are the caller's business."""

@@ -74,7 +74,8 @@ class OpenParts:
     @property
     def bytes(self) -> int:
         """Memory held, estimated, in bytes."""
-        return sum(unit.bytes for unit in self._units.values())
+        ended = sum(part.bytes for parts in self._ended.values() for part in parts)
+        return ended + sum(unit.bytes for unit in self._units.values())
 
     def add(self, batches: Iterable[Rows]) -> None:
         """Add rows; where a UTC day ends inside a batch, both days get their rows."""

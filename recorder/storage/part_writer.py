@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,6 +21,12 @@ from schemas.datasets import SCHEMA_VERSION, WORD
 # may move it.
 ROW_GROUP_ROWS = 64 * 1024
 _SHA_BYTES = 1024 * 1024
+
+# A group commit brings a quiet symbol a row or two, and an array costs more than its numbers: so
+# many batches are joined into one.
+_BATCHES_JOINED = 64
+_COLUMN_BYTES = 160  # an array or list beside its values, its place in the dict
+_TEXT_BYTES = 80  # a text of the wire and the pointer to it
 
 _DELTA = frozenset(
     {"ts_recv", "ts_event", "held_ns", "ordinal"} | {"sequence", "sequence_start", "sequence_end"}
@@ -35,31 +42,59 @@ class Part:
 
 
 class PartRows:
-    """Rows of one (dataset, symbol, stream, day), gathering until the part closes."""
+    """Rows of one (dataset, symbol, stream, day), gathering until the part closes.
 
-    __slots__ = ("batches", "date", "rows", "since_ns")
+    Attributes
+    ----------
+    batches : list[Rows]   in order; many small ones are joined, a full book stays by itself
+    rows, bytes : int      how many, and a fair estimate of the memory they hold
+    """
+
+    __slots__ = ("_loose", "_overhead", "_width", "batches", "bytes", "date", "rows", "since_ns")
 
     def __init__(self, date: str, since_ns: int) -> None:
         self.date = date
         self.since_ns = since_ns
         self.batches: list[Rows] = []
         self.rows = 0
+        self.bytes = 0
+        self._loose = 0  # how many of the last batches may still be joined
+        self._width = 0
+        self._overhead = 0
 
     def add(self, rows: Rows) -> None:
         """Add a batch."""
+        if not self.batches:
+            columns = rows.columns.values()
+            self._width = sum(
+                values.dtype.itemsize if hasattr(values, "dtype") else _TEXT_BYTES
+                for values in columns
+            )
+            self._overhead = _COLUMN_BYTES * len(columns)
         self.batches.append(rows)
         self.rows += len(rows)
+        self.bytes += len(rows) * self._width + self._overhead
+        self._loose = 0 if rows.full_book is not None else self._loose + 1
+        if self._loose == _BATCHES_JOINED:
+            joined = join_rows(self.batches[-_BATCHES_JOINED:])
+            self.batches[-_BATCHES_JOINED:] = [joined]
+            self.bytes -= (_BATCHES_JOINED - 1) * self._overhead
+            self._loose = 0
 
-    @property
-    def bytes(self) -> int:
-        """A fair estimate of the memory held, in bytes."""
-        if not self.batches:
-            return 0
-        width = sum(
-            values.dtype.itemsize if hasattr(values, "dtype") else 64
-            for values in self.batches[0].columns.values()
+
+def join_rows(batches: list[Rows]) -> Rows:
+    """Join consecutive batches of one dataset, symbol and stream."""
+    columns: dict[str, Any] = {}
+    for name, first in batches[0].columns.items():
+        pieces = [batch.columns[name] for batch in batches]
+        columns[name] = (
+            [value for piece in pieces for value in piece]
+            if isinstance(first, list)
+            else np.concatenate(pieces)
         )
-        return self.rows * width
+    return replace(
+        batches[0], columns=columns, known=np.concatenate([batch.known for batch in batches])
+    )
 
 
 def write_part(archive: Path, run_id: str, rows: PartRows, ts_published: int) -> Part:

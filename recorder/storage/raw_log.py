@@ -1,20 +1,27 @@
 """The raw log: one zstd frame a group commit, appended and fsynced; torn tails are cut.
 
-A segment is read with `zstdcat | jq`. A frame that does not decompress costs itself and, where
-the next frame can be found, nothing behind it.
+A segment is read with `zstdcat | jq`. A frame that does not decompress costs itself and nothing
+behind it.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import zstandard
 
 from recorder.errors import RawLogDamaged
-from recorder.raw_line import RawLine, RawLineError, decode_line, encode_line
+from recorder.raw_line import (
+    RAW_LOG_DAMAGED,
+    RawLine,
+    RawLineError,
+    decode_line,
+    encode_line,
+)
 from recorder.storage.durable import make_folder, sync_folder
 from schemas.archive_layout import RAW, RAW_SUFFIX, parse_raw_segment_name, raw_segment_path
 from schemas.timestamps import NS_PER_S, date_of
@@ -22,7 +29,7 @@ from schemas.timestamps import NS_PER_S, date_of
 LEVEL = 1  # the writer must keep up; repacking compresses further
 SEGMENT_NS = 3600 * NS_PER_S
 FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
-_READ_BYTES = 4 * 1024 * 1024
+_FIRST_BYTES = 4 * 1024  # about a group commit; longer ones are read in growing steps
 
 
 class RawLogWriter:
@@ -51,6 +58,7 @@ class RawLogWriter:
         self._number = 0
         self._opened_at = 0
         self._descriptor = -1
+        self._failed = False
         self._compressor = zstandard.ZstdCompressor(
             level=LEVEL, write_checksum=True, write_content_size=True
         )
@@ -64,16 +72,22 @@ class RawLogWriter:
 
         Raises
         ------
-        OSError   when the disk refuses; nothing of the frame counts then
+        OSError   when the disk refuses; nothing of the frame counts then, and none may follow it
         """
+        if self._failed:
+            raise OSError(f"raw log {self.path} failed before: a frame behind a torn one is lost")
         ts = lines[0].ts_recv
-        if self._descriptor < 0 or self._is_full(ts):
-            self._open_segment(ts)
         frame = self._compressor.compress(b"".join(map(encode_line, lines)))
-        written = 0
-        while written < len(frame):
-            written += os.write(self._descriptor, frame[written:])
-        os.fsync(self._descriptor)
+        try:
+            if self._descriptor < 0 or self._is_full(ts):
+                self._open_segment(ts)
+            written = 0
+            while written < len(frame):
+                written += os.write(self._descriptor, frame[written:])
+            os.fsync(self._descriptor)
+        except BaseException:
+            self._failed = True
+            raise
         self.bytes += len(frame)
         self.lines += len(lines)
         return len(frame)
@@ -123,27 +137,49 @@ def list_segments(archive: Path) -> dict[str, list[RawSegment]]:
     return dict(sorted(segments.items()))
 
 
-def read_run(segments: Sequence[RawSegment]) -> Iterator[list[RawLine]]:
+def read_run(
+    segments: Sequence[RawSegment], on_damage: Callable[[RawLogDamaged], None] | None = None
+) -> Iterator[list[RawLine]]:
     """Read the lines of a run, a group commit at a time.
 
     A torn frame at the very end is what a crash leaves: it was never acknowledged, so it ends the
     run silently.
 
+    Parameters
+    ----------
+    on_damage : callable or None
+        Takes each damage; reading goes on with the next whole frame, and a `decision` line stands
+        where lines are missing. None: the first damage is raised.
+
     Raises
     ------
     RawLogDamaged   for a frame that does not decompress anywhere else, or lines that are not ours
     """
+    ts = 0
     for index, segment in enumerate(segments):
         is_last = index == len(segments) - 1
-        for offset, content in _frames(segment.path, tolerate_torn_tail=is_last):
-            try:
-                yield [decode_line(text) for text in content.splitlines()]
-            except RawLineError as error:
-                raise RawLogDamaged(str(segment.path), offset, str(error)) from None
+        for frame in _frames(segment.path, tolerate_torn_tail=is_last):
+            damage = frame.damage
+            if damage is None:
+                try:
+                    lines = [decode_line(text) for text in frame.content.splitlines()]
+                except RawLineError as error:
+                    damage = RawLogDamaged(str(segment.path), frame.start, str(error))
+            if damage is not None:
+                if on_damage is None:
+                    raise damage
+                on_damage(damage)
+                lines = [RawLine("decision", ts, 0, fields={"what": RAW_LOG_DAMAGED})]
+            ts = lines[-1].ts_recv
+            yield lines
 
 
-def cut_torn_tail(segment: RawSegment) -> int:
+def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0) -> int:
     """Cut what a crash left half-written at the end of a segment.
+
+    Parameters
+    ----------
+    durable_bytes : int   what is known to have been fsynced: never cut
 
     Returns
     -------
@@ -151,11 +187,15 @@ def cut_torn_tail(segment: RawSegment) -> int:
 
     Raises
     ------
-    RawLogDamaged   when a whole frame follows the damage: that is no torn tail
+    RawLogDamaged   when a whole frame follows the damage, or it is durable: that is no torn tail
     """
     good = 0
-    for offset, _content in _frames(segment.path, tolerate_torn_tail=True):
-        good = offset
+    for frame in _frames(segment.path, tolerate_torn_tail=True):
+        if frame.damage is not None:
+            raise frame.damage
+        good = frame.end
+    if good < durable_bytes:
+        raise RawLogDamaged(str(segment.path), good, f"{durable_bytes} bytes had been made durable")
     size = segment.path.stat().st_size
     if good < size:
         with segment.path.open("r+b") as file:
@@ -164,52 +204,72 @@ def cut_torn_tail(segment: RawSegment) -> int:
     return size - good
 
 
-def _frames(path: Path, *, tolerate_torn_tail: bool) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset behind the frame, its content) for each whole frame."""
-    decompressor = zstandard.ZstdDecompressor()
-    with path.open("rb") as file:
-        pending = b""
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """One frame of a segment, or a stretch that is none."""
+
+    start: int
+    end: int
+    content: bytes
+    damage: RawLogDamaged | None = None
+
+
+def _frames(path: Path, *, tolerate_torn_tail: bool) -> Iterator[_Frame]:
+    """Yield each whole frame, and each stretch of damage between two of them."""
+    size = path.stat().st_size
+    if not size:
+        return  # opened, and no commit got into it
+    with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
         start = 0
-        while True:
-            frame = decompressor.decompressobj()
-            content: list[bytes] = []
-            consumed = 0
-            chunk = pending
+        while start < size:
+            damage = None
             try:
-                while not frame.eof:
-                    if not chunk:
-                        chunk = file.read(_READ_BYTES)
-                        if not chunk:
-                            break
-                    content.append(frame.decompress(chunk))
-                    consumed += len(chunk)
-                    chunk = b""
-            except zstandard.ZstdError as error:
-                if tolerate_torn_tail and not _has_frame_after(path, start + 1):
+                end, content = _read_frame(data, start)
+            except _NoFrame as error:
+                next_start = _next_frame(data, start + 1)
+                if next_start is None and tolerate_torn_tail:
                     return
-                raise RawLogDamaged(str(path), start, str(error)) from None
-            if not frame.eof:
-                if consumed and not tolerate_torn_tail:
-                    raise RawLogDamaged(str(path), start, "the last frame is torn")
-                return
-            pending = frame.unused_data
-            start += consumed - len(pending)
-            yield start, b"".join(content)
+                end, content = size if next_start is None else next_start, b""
+                damage = RawLogDamaged(str(path), start, str(error))
+            yield _Frame(start, end, content, damage)
+            start = end
 
 
-def _has_frame_after(path: Path, offset: int) -> bool:
-    """Say whether a whole frame begins anywhere after an offset."""
-    decompressor = zstandard.ZstdDecompressor()
-    data = path.read_bytes()
-    found = data.find(FRAME_MAGIC, offset)
+class _NoFrame(Exception):
+    """No whole frame begins here."""
+
+
+def _read_frame(data: mmap.mmap, start: int) -> tuple[int, bytes]:
+    """Return the end and the content of the frame that begins at `start`.
+
+    Raises
+    ------
+    _NoFrame
+    """
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    content: list[bytes] = []
+    at, step = start, _FIRST_BYTES
+    try:
+        while not frame.eof:
+            chunk = data[at : at + step]
+            if not chunk:
+                raise _NoFrame("it ends in the middle of a frame")
+            content.append(frame.decompress(chunk))
+            at += len(chunk)
+            step *= 4
+    except zstandard.ZstdError as error:
+        raise _NoFrame(str(error)) from None
+    return at - len(frame.unused_data), b"".join(content)
+
+
+def _next_frame(data: mmap.mmap, start: int) -> int | None:
+    """Return where the next whole frame begins, at `start` or behind it."""
+    found = data.find(FRAME_MAGIC, start)
     while found >= 0:
-        candidate = decompressor.decompressobj()
         try:
-            candidate.decompress(data[found:])
-        except zstandard.ZstdError:
-            pass
+            _read_frame(data, found)
+        except _NoFrame:
+            found = data.find(FRAME_MAGIC, found + 1)
         else:
-            if candidate.eof:
-                return True
-        found = data.find(FRAME_MAGIC, found + 1)
-    return False
+            return found
+    return None
