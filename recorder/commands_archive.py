@@ -57,6 +57,10 @@ def rebuild_command(archive: Path, into: Path, roll_interval_s: float | None) ->
         rules = RollRules(roll_interval_s=roll_interval_s, rows_min=1)
     done = rebuild(archive, into, rules)
     click.echo(f"{done.lines} lines of {done.runs} runs rebuilt into {into}")
+    for damage in done.damage:
+        click.echo(f"  {damage}", err=True)
+    if done.damage:
+        click.get_current_context().exit(1)
 
 
 @click.command("verify")

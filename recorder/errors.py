@@ -5,9 +5,10 @@ RecorderError                  exit code 2: bad input, with a remedy
 ├── CaptureError               a capture that cannot be imported
 ├── AlreadyImported            the same file again
 ├── NotAnArchive               no catalog where one should be
+├── CatalogDamaged             a catalog that SQLite cannot read; exit code 1
 ├── ArchiveUnwritable          the folder cannot be written
 ├── ArchiveLocked              another recorder writes there
-├── RawLogDamaged              a raw-log segment that cannot be read where it must be
+├── RawLogDamaged              a raw-log segment that cannot be read where it must be; exit code 1
 └── VenueError                 exit code 3: the exchange or the network, after retries
     ├── VenueUnreachable
     ├── UnknownSymbols         exit code 2: the exchange does not list them
@@ -87,10 +88,21 @@ class NotAnArchive(RecorderError):
         )
 
 
+class CatalogDamaged(RecorderError):
+    """A catalog.db that is no database of ours any more."""
+
+    exit_code = 1
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        super().__init__(
+            f"catalog {path} cannot be read: {problem}",
+            "`recorder rebuild ARCHIVE --into OTHER` makes a whole archive of the raw log",
+        )
+
+
 class ArchiveUnwritable(RecorderError):
     """The archive folder cannot be created or written."""
-
-    exit_code = 2
 
     def __init__(self, path: str, problem: str) -> None:
         self.path = path
@@ -122,7 +134,7 @@ class RawLogDamaged(RecorderError):
         self.offset = offset
         super().__init__(
             f"raw log {path} is damaged at byte {offset}: {problem}",
-            "what lies before and after is readable; `recorder verify` lists the rows concerned",
+            "`recorder rebuild ARCHIVE --into OTHER` makes an archive of all that can be read",
         )
 
 

@@ -18,6 +18,7 @@ from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import RawLogWriter
+from schemas.fixed_point import INT64_MAX
 from schemas.kucoin.profile import Profile
 from schemas.timestamps import NS_PER_S, TimeError, parse_epoch
 
@@ -140,6 +141,8 @@ def _read_capture(capture: Path) -> tuple[bytes, list[RawLine]]:
 
 def _line_of(record: dict[str, Any]) -> RawLine:
     ts_recv = parse_epoch(str(record["ts_recv"]), NS_PER_S)
+    if ts_recv > INT64_MAX:
+        raise TimeError(str(record["ts_recv"]), "is beyond the year 2262", "give epoch seconds")
     data = record["data"].encode()
     if record["kind"] == "rest":
         return RawLine("rest_answer", ts_recv, 0, data=data, fields={"url": record["url"]})

@@ -17,10 +17,16 @@ from schemas.archive_layout import CATALOG_DB
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What came of a rebuild."""
+    """What came of a rebuild.
+
+    Attributes
+    ----------
+    damage : list[str]   stretches of the raw log that cannot be read; gaps stand in their place
+    """
 
     runs: int
     lines: int
+    damage: list[str]
 
 
 def rebuild(archive: Path, into: Path, rules: RollRules, *, with_raw_log: bool = True) -> Rebuilt:
@@ -36,7 +42,6 @@ def rebuild(archive: Path, into: Path, rules: RollRules, *, with_raw_log: bool =
     ------
     NotAnArchive    when there is no raw log to rebuild from
     RecorderError   when `into` is already an archive
-    RawLogDamaged   when a segment cannot be read
     """
     runs = list_segments(archive)
     if not runs:
@@ -47,13 +52,16 @@ def rebuild(archive: Path, into: Path, rules: RollRules, *, with_raw_log: bool =
             "name an empty folder: a rebuild starts from nothing",
         )
     lines = 0
+    damage: list[str] = []
     with ArchiveFolder(into) as folder:
         for segments in runs.values():
             if with_raw_log:
                 for segment in segments:
                     _copy(archive, into, segment)
-            lines += replay_run(into, folder.catalog, segments, rules)
-    return Rebuilt(len(runs), lines)
+            lines += replay_run(
+                into, folder.catalog, segments, rules, lambda error: damage.append(str(error))
+            )
+    return Rebuilt(len(runs), lines, damage)
 
 
 def _copy(archive: Path, into: Path, segment: RawSegment) -> None:

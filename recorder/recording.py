@@ -104,10 +104,13 @@ class Recording:
         return self._writer.roll(ts_now, force=force)
 
     def close(self) -> None:
-        """Publish everything and give the archive free."""
+        """Publish everything and give the archive free.
+
+        A run that committed no `run_stop` line ends as crashed, as a rebuild will see it.
+        """
         try:
             if self._writer.pipeline.run_id:
-                self._writer.finish("stopped")
+                self._writer.finish("crashed")
         finally:
             self._raw_log.close()
             self._archive.close()

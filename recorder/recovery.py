@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from recorder.run_writer import RowCounts, RunWriter
+from recorder.errors import RawLogDamaged
+from recorder.pipeline.pipeline import PipelineError
+from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.catalog_writer import CatalogWriter
 from recorder.storage.open_parts import RollRules
@@ -20,43 +24,67 @@ class Recovered:
     ----------
     bytes_cut : int   torn tail of its raw log: never acknowledged
     lines : int       lines run through the pipeline again
+    damage : str      what of its raw log cannot be read, "" when all can: the run then ends there
     """
 
     run_id: str
     bytes_cut: int
     lines: int
+    damage: str = ""
 
 
 def recover(archive: ArchiveFolder, rules: RollRules) -> list[Recovered]:
     """Publish the rows of crashed runs that no part holds, and end those runs as `crashed`.
 
     An import that was cut off is removed as a whole: its file still exists and can be imported
-    again.
-
-    Raises
-    ------
-    RawLogDamaged   when a raw log is damaged elsewhere than at its very end
+    again. A raw log damaged in its middle ends its run there; nothing of it is removed, and a
+    rebuild reads what follows.
     """
     archive.remove_unfinished()
-    runs = archive.catalog.runs()
+    catalog = archive.catalog
+    runs = catalog.runs()
     recovered = []
     for run_id, segments in list_segments(archive.path).items():
         known = runs.get(run_id)
-        if known is not None and known["ts_stop"] is not None:
-            continue
-        cut = cut_torn_tail(segments[-1])
-        published = archive.catalog.published_rows(run_id)
-        try:
-            lines = replay_run(archive.path, archive.catalog, segments, rules, published)
-        except _CutImport:
-            _forget(archive, run_id, segments)
-            lines = 0
-        recovered.append(Recovered(run_id, cut, lines))
+        if known is None or known["ts_stop"] is None:
+            recovered.append(_recover_run(archive, run_id, segments, rules))
+    if runs:
+        catalog.publish_parquet()  # a crash may have come between it and the commit
     return recovered
 
 
-class _CutImport(Exception):
-    """The run is an import without its end."""
+def _recover_run(
+    archive: ArchiveFolder, run_id: str, segments: list[RawSegment], rules: RollRules
+) -> Recovered:
+    catalog = archive.catalog
+    checkpoint = catalog.checkpoint(run_id)
+    cut, damage = 0, ""
+    try:
+        cut = cut_torn_tail(segments[-1], _durable_bytes(archive.path, segments[-1], checkpoint))
+    except RawLogDamaged as error:
+        damage = str(error)
+    writer = RunWriter(archive.path, catalog, rules, catalog.published_rows(run_id))
+    try:
+        for commit in read_run(segments):
+            writer.process(commit)
+    except RawLogDamaged as error:
+        damage = str(error)
+    pipeline = writer.pipeline
+    if damage and checkpoint is not None and writer.lines < checkpoint["lines"]:
+        # What is published reaches further than what can be read: it stays as it is.
+        with catalog.transaction():
+            catalog.end_run(run_id, checkpoint["ts"], "crashed")
+    elif pipeline.start.get("source") and not pipeline.stop_reason:
+        _forget(archive, run_id, segments)
+    elif writer.lines:
+        writer.finish("crashed")
+    return Recovered(run_id, cut, writer.lines, damage)
+
+
+def _durable_bytes(path: Path, segment: RawSegment, checkpoint: dict[str, Any] | None) -> int:
+    if checkpoint is None or path / checkpoint["raw_path"] != segment.path:
+        return 0
+    return int(checkpoint["raw_bytes"])
 
 
 def replay_run(
@@ -64,32 +92,31 @@ def replay_run(
     catalog: CatalogWriter,
     segments: list[RawSegment],
     rules: RollRules,
-    published: RowCounts | None = None,
+    on_damage: Callable[[RawLogDamaged], None],
 ) -> int:
-    """Run a run's raw log through the pipeline into parts.
+    """Run all of a run's raw log that can be read through the pipeline into parts.
 
     Returns
     -------
     int   lines read
     """
-    writer = RunWriter(path, catalog, rules, published)
-    lines = 0
-    if segments[-1].path.stat().st_size == 0:
-        segments = segments[:-1]  # opened, and no commit got into it
-    for commit in read_run(segments):
-        writer.process(commit)
-        lines += len(commit)
-    if not lines:
+    writer = RunWriter(path, catalog, rules)
+    try:
+        for commit in read_run(segments, on_damage):
+            writer.process(commit)
+    except PipelineError as error:
+        # Without its first line nobody knows whose lines these are.
+        on_damage(RawLogDamaged(str(segments[0].path), 0, str(error)))
         return 0
-    if not writer.pipeline.stop_reason and writer.pipeline.start.get("source"):
-        raise _CutImport
-    writer.finish("crashed")
-    return lines
+    if writer.lines:
+        writer.finish("crashed")
+    return writer.lines
 
 
 def _forget(archive: ArchiveFolder, run_id: str, segments: list[RawSegment]) -> None:
     paths = [part["path"] for part in archive.catalog.parts_of_run(run_id)]
     with archive.catalog.transaction():
         archive.catalog.forget_run(run_id)
+    archive.catalog.publish_parquet()
     for path in [*(archive.path / relative for relative in paths), *(s.path for s in segments)]:
         path.unlink(missing_ok=True)

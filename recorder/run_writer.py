@@ -34,7 +34,9 @@ class RunWriter:
     Attributes
     ----------
     pipeline : Pipeline
-    incidents : list[str]   stories of streams that had to be quarantined; the shell logs them
+    lines : int             lines taken in
+    incidents : list[str]   what could not be read, streams that had to be quarantined; for the log
+    raw_position : tuple    the open raw-log segment and its durable bytes, for the checkpoint
     """
 
     def __init__(
@@ -53,8 +55,8 @@ class RunWriter:
         self._to_skip: RowCounts = dict(published or {})
         self._ledger: dict[Key, dict[int, Interval | Gap]] = {}
         self._instruments: list[InstrumentSeen] = []
-        self._joined: set[Key] = set()
-        self._lines = 0
+        self._joined: set[Key] = set()  # streams whose beginning meets the run before
+        self.lines = 0
 
     @property
     def open_bytes(self) -> int:
@@ -69,7 +71,7 @@ class RunWriter:
         list[Command]   what the pipeline wants the shell to do
         """
         output = self.pipeline.feed(lines)
-        self._lines += len(lines)
+        self.lines += len(lines)
         self._take(output)
         if lines:
             self.roll(self.pipeline.ts_last)
@@ -125,11 +127,13 @@ class RunWriter:
         settled = {key for key in self._ledger if key in keys or key not in self._open}
         with self._catalog.transaction():
             self._record(parts, settled)
+        # Committed: whatever fails from here on, these rows must not be written again.
         self._open.drop(keys)
         for key in settled:
             del self._ledger[key]
         self._joined |= settled
         self._instruments.clear()
+        self._catalog.publish_parquet()
         return len(parts)
 
     def _record(self, parts: list[Part], settled: set[Key]) -> None:
@@ -142,7 +146,8 @@ class RunWriter:
         )
         for key in settled:
             catalog.put_ledger(run_id, self._ledger[key].values())
-        catalog.join_runs(sorted(settled - self._joined))
+        has_ended = bool(self.pipeline.stop_reason)
+        catalog.join_runs(sorted(settled | self._joined if has_ended else settled - self._joined))
         raw_path, raw_bytes = self.raw_position
         catalog.put_checkpoint(
             {
@@ -150,7 +155,7 @@ class RunWriter:
                 "ts": self.pipeline.ts_last,
                 "raw_path": raw_path,
                 "raw_bytes": raw_bytes,
-                "lines": self._lines,
+                "lines": self.lines,
                 "published": orjson.dumps(
                     {"/".join(key): count for key, count in catalog.published_rows(run_id).items()}
                 ).decode(),
@@ -173,7 +178,7 @@ class RunWriter:
             "streams": orjson.dumps(start.get("feeds", [])).decode(),
             "source": start.get("source"),
             "source_sha256": start.get("source_sha256"),
-            "lines": self._lines,
+            "lines": self.lines,
             "frames": pipeline.counts["recv"],
             "counts": orjson.dumps(dict(pipeline.counts), option=orjson.OPT_SORT_KEYS).decode(),
         }

@@ -162,10 +162,11 @@ def _check_rows(
     with tempfile.TemporaryDirectory(prefix="booktape-verify-") as scratch:
         into = Path(scratch) / "archive"
         with ArchiveFolder(into) as folder:
-            try:
-                report.lines += replay_run(into, folder.catalog, segments, RollRules())
-            except RawLogDamaged as error:
-                report.problems.append(str(error))
+            damage: list[RawLogDamaged] = []
+            report.lines += replay_run(into, folder.catalog, segments, RollRules(), damage.append)
+            if damage:
+                # Behind it ordinals are others: nothing more can be said of this run's rows.
+                report.problems += [str(error) for error in damage]
                 return
             rebuilt = folder.catalog.parts_of_run(run_id)
             is_over = run["ts_stop"] is not None
