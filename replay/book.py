@@ -59,6 +59,7 @@ class BookSide(Sequence[Level]):
     order_ids, order_sizes, order_levels : orders in queue order, level by level (level 3 only):
         text, int64 mantissa, index of the level
     known_mask : bool[levels]   False beyond the depth that the seed of a partial book knew
+    known_to : Decimal | None   worst price inside that depth, None for a whole book
     """
 
     price_mantissa: Int64s
@@ -66,6 +67,7 @@ class BookSide(Sequence[Level]):
     price_scale: int
     size_scale: int
     known_mask: npt.NDArray[np.bool_]
+    known_to: Decimal | None = None
     order_ids: tuple[str, ...] = ()
     order_sizes: Int64s | None = None
     order_levels: Int64s | None = None

@@ -7,6 +7,7 @@ the book. L2 and L3 differ in how rows change the book, so each has its class.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from replay.book import Book, BookSide, Int64s
 from replay.errors import ScaleOverflow
 from replay.kernels import book_l2, book_l3, frames
 from replay.kernels.levels import compact, count_live, new_levels, note_best
+from replay.numbers import to_decimal
 from replay.rows import NO_TIME, FullBookRows, L2Rows, L3Rows, Numbers
 
 _CAPACITY_MIN = 1 << 10
@@ -126,13 +128,16 @@ class _SliceReplay:
             found.append((-keys[order] if side == 0 else keys[order], sizes[order]))
         return found
 
-    def known_mask(self, side: int, prices: Int64s) -> npt.NDArray[np.bool_]:
-        """Tell which prices lie inside the depth that the seed knew."""
+    def known_depth(
+        self, side: int, prices: Int64s
+    ) -> tuple[npt.NDArray[np.bool_], Decimal | None]:
+        """Tell which prices lie inside the depth that the seed knew, and where it ends."""
         bound = (self.seed.known_bid_from, self.seed.known_ask_to)[side]
         if bound is None:
-            return np.ones(len(prices), np.bool_)
-        limit = self._bounds[0 if side == 0 or self.seed.known_bid_from is None else 1]
-        return np.asarray(prices >= limit if side == 0 else prices <= limit)
+            return np.ones(len(prices), np.bool_), None
+        limit = int(self._bounds[0 if side == 0 or self.seed.known_bid_from is None else 1])
+        inside = prices >= limit if side == 0 else prices <= limit
+        return np.asarray(inside), to_decimal(limit, self.price_scale)
 
     def book(self, symbol: str) -> Book:
         """Return the book as it stands."""
@@ -144,8 +149,8 @@ class _SliceReplay:
         return Book(symbol, self.level, sequence, ts_recv, ts_event, bids, asks)
 
     def _book_side(self, side: int, prices: Int64s, sizes: Int64s) -> BookSide:
-        known = self.known_mask(side, prices)
-        return BookSide(prices, sizes, self.price_scale, self.size_scale, known)
+        known, known_to = self.known_depth(side, prices)
+        return BookSide(prices, sizes, self.price_scale, self.size_scale, known, known_to)
 
 
 class L2Replay(_SliceReplay):
@@ -277,7 +282,7 @@ class L3Replay(_SliceReplay):
             sizes,
             self.price_scale,
             self.size_scale,
-            self.known_mask(side, prices),
+            *self.known_depth(side, prices),
             names,
             self._orders.size[codes],
             levels,

@@ -15,7 +15,7 @@ _UNITS = {
     "ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "min": 60 * 10**9,
     "h": 3600 * 10**9, "d": NS_PER_DAY,
 }  # fmt: skip
-_EVERY = re.compile(r"\s*(\d+)\s*([a-z]+?)s?\s*", re.IGNORECASE)
+_EVERY = re.compile(r"\s*(\d+)\s*([a-z]+)\s*", re.IGNORECASE)
 _LONG = {"second": "s", "minute": "m", "hour": "h", "day": "d", "millisecond": "ms"}
 _REMEDY = "give int ns, ISO text with Z or an offset, an aware datetime, or datetime64[ns]"
 
@@ -94,7 +94,7 @@ def every_to_ns(every: Every) -> int:
         match = _EVERY.fullmatch(every)
         if match:
             unit = match[2].lower()
-            unit_ns = _UNITS.get(_LONG.get(unit, unit)) or _UNITS.get(unit + "s")
+            unit_ns = _UNITS.get(unit) or _UNITS.get(_LONG.get(unit.removesuffix("s"), ""))
             if unit_ns and int(match[1]) > 0:
                 return int(match[1]) * unit_ns
     raise BadTime(every, "is no spacing", "write it like 250ms, 1s, 5m, 1h or 1d")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -235,29 +236,43 @@ def _no_rows(replay: SliceReplay) -> L2Rows | L3Rows:
     return type(rows)(**empty)
 
 
-def _known(side: BookSide) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
-    count = int(np.count_nonzero(side.known_mask))
-    cut = side.top(count)  # what is beyond the known depth is the worse end of the side
-    return cut.texts(), cut.order_texts()
+def _known_to(name: str, *sides: BookSide) -> Decimal | None:
+    """Return the worst price that every one of these sides knows about; None when all are whole."""
+    bounds = [side.known_to for side in sides if side.known_to is not None]
+    if not bounds:
+        return None
+    return max(bounds) if name == "bids" else min(bounds)
 
 
-def _first_difference(replayed: Book, written: Book) -> str | None:
+def _inside(
+    name: str, rows: Sequence[tuple[str, ...]], limit: Decimal | None
+) -> list[tuple[str, ...]]:
+    """Return the rows (price first) inside a known depth."""
+    if limit is None:
+        return list(rows)
+    if name == "bids":
+        return [row for row in rows if Decimal(row[0]) >= limit]
+    return [row for row in rows if Decimal(row[0]) <= limit]
+
+
+def _first_difference(replayed: Book, written: Book, levels_only: bool = False) -> str | None:
     """Compare inside the known depth of both; say the first thing that differs."""
     for name in ("bids", "asks"):
         mine, theirs = getattr(replayed, name), getattr(written, name)
-        ours_known, theirs_known = _known(mine), _known(theirs)
-        pairs: list[tuple[Sequence[object], Sequence[object]]] = [
-            (ours_known[0], theirs_known[0]),
-            (ours_known[1], theirs_known[1]),
-        ]
-        for ours, other in pairs:
+        limit = _known_to(name, mine, theirs)
+        pairs = [(mine.texts(), theirs.texts())]
+        if not levels_only:
+            pairs.append((mine.order_texts(), theirs.order_texts()))
+        for left, right in pairs:
+            ours, other = _inside(name, left, limit), _inside(name, right, limit)
             if ours == other:
                 continue
-            for at in range(max(len(ours), len(other))):
-                left = ours[at] if at < len(ours) else None
-                right = other[at] if at < len(other) else None
-                if left != right:
-                    return f"{name} at place {at + 1}: replayed {left}, written {right}"
+            at = next(
+                (place for place, (a, b) in enumerate(zip(ours, other, strict=False)) if a != b),
+                min(len(ours), len(other)),
+            )
+            first, second = (rows[at] if at < len(rows) else None for rows in (ours, other))
+            return f"{name} at place {at + 1}: replayed {first}, written {second}"
     return None
 
 
@@ -310,17 +325,8 @@ def _compare_at(piece: Slice, orders: L3Replay, levels: L2Replay, n: int, report
         report.add("l3 = l2", "inconclusive")
         return
     symbol = piece.interval.symbol
-    summed, listed = orders.book(symbol), levels.book(symbol)
-    for name in ("bids", "asks"):
-        ours, theirs = _known(getattr(summed, name))[0], _known(getattr(listed, name))[0]
-        if ours != theirs:
-            report.add("l3 = l2", "unequal")
-            at = next(
-                (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
-                min(len(ours), len(theirs)),
-            )
-            detail = f"{name} differ at level {at + 1}: {ours[at : at + 1]} from orders, "
-            detail += f"{theirs[at : at + 1]} from levels"
-            report.differ(Difference(symbol, "l3", "l3 = l2", piece.interval.run_id, n, detail))
-            return
-    report.add("l3 = l2", "equal")
+    detail = _first_difference(orders.book(symbol), levels.book(symbol), levels_only=True)
+    report.add("l3 = l2", "equal" if detail is None else "unequal")
+    if detail is not None:
+        detail = detail.replace("replayed", "from orders").replace("written", "from levels")
+        report.differ(Difference(symbol, "l3", "l3 = l2", piece.interval.run_id, n, detail))

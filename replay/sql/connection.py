@@ -86,8 +86,8 @@ class SqlSession:
         ReplayError      what a macro raised, as it was raised
         """
         with self._lock:
-            self._refresh()
             try:
+                self._refresh()
                 relation = self._connection.sql(query, params=parameters or None)
                 return relation.to_arrow_table() if relation is not None else pa.table({})
             except duckdb.Error as error:
@@ -99,8 +99,8 @@ class SqlSession:
                 raise self._explained(error) from error
 
     def _explained(self, error: duckdb.Error) -> ReplayError:
-        if isinstance(error, duckdb.IOException) and self._shown is not None:
-            for parts in self._shown.parts.values():
+        if isinstance(error, duckdb.IOException):
+            for parts in self._engine().snapshot.parts.values():
                 for part in parts:
                     if not (self._root / part.path).exists():
                         return SnapshotExpired(part.path)

@@ -234,7 +234,8 @@ class StreamBuilder:
         self.rows.append(row)
         exact = [None if text is None else Decimal(text) for text in (price, size, remain)]
         self.book.event(kind, side, order_id, *exact)
-        self.ts, self.sequence, self.row_sequence = ts, sequence, sequence
+        self.ts, self.row_sequence = ts, self.sequence if private else sequence
+        self.sequence = self.row_sequence
         self.ts_event, self.held = ts_event, 0
         self._extend(1)
         self._note()

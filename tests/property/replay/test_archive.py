@@ -13,6 +13,7 @@ from replay import Archive
 from replay.errors import BookUnknown, OutsideArchive
 from tests.property.replay.markets import SYMBOL, build
 from tests.support.archive_builder import ArchiveBuilder, S, Truth
+from tests.support.arrow_rows import rows_of
 
 SEEDS = range(6)
 
@@ -110,8 +111,8 @@ def test_best_prices_of_ranges_are_cuts_of_the_whole(market):
         rest = table.slice(at, int(np.searchsorted(stamps, end, "left")) - at)
         # Unless a message of that very moment changed nothing, the state comes first.
         assert part.slice(1).equals(rest)
-        state, before = part.slice(0, 1).to_pylist()[0], table.slice(at - 1, 1).to_pylist()[0]
-        assert state["ts_recv"].value == start
+        state, before = rows_of(part)[0], rows_of(table.slice(at - 1, 1))[0]
+        assert state["ts_recv"] == start
         for name in ("best_bid", "best_bid_size", "best_ask", "best_ask_size", "valid"):
             assert state[name] == before[name]
 
@@ -122,10 +123,10 @@ def test_depth_frames(market):
     stamps = [truth.ts for truth in told]
     every, levels = S // 3, 4
     start, end = stamps[0] - S, stamps[-1] + S
-    rows = tape.depth(SYMBOL, start, end, every=every, levels=levels).to_pylist()
+    rows = rows_of(tape.depth(SYMBOL, start, end, every=every, levels=levels))
     found: dict[int, list] = {}
     for row in rows:
-        found.setdefault(row["ts"].value, []).append(row)
+        found.setdefault(row["ts"], []).append(row)
     points = list(range(-(-start // every) * every, end, every))
     assert list(found) == points
     gaps = [g for s in builder.streams if s.stream == "l2" for g in s.gaps]

@@ -1,0 +1,116 @@
+"""The `replay` command: what it prints, where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from replay.cli import main
+from tests.support.archive_builder import T0, S
+from tests.unit.replay.conftest import SYMBOL
+
+
+def ask(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def test_a_book_as_json(builder):
+    done = ask("book", builder.root, SYMBOL, "--at", "2026-11-22T10:00:02Z", "--depth", 1, "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "symbol": SYMBOL,
+        "sequence": 103,
+        "ts_event": None,
+        "ts_recv": "2026-11-22T10:00:02.000000000Z",
+        "bids": [["10.5", "1"]],
+        "asks": [["12", "3"]],
+    }
+    orders = ask("book", builder.root, SYMBOL, "--sequence", 102, "--level", 3, "--json")
+    assert json.loads(orders.stdout)["bids"] == [
+        ["10.5", "1", "d"], ["10", "1", "a"], ["9", "2", "b"],
+    ]  # fmt: skip
+
+
+def test_a_book_for_a_reader(builder):
+    done = ask("book", builder.root, SYMBOL)
+    assert done.exit_code == 0
+    assert "12.125" in done.stdout
+    assert "sequence 201" in done.stdout
+
+
+def test_sql_in_every_format(builder, tmp_path):
+    query = (
+        "SELECT symbol, ts_recv, price_mantissa, 1.50::DECIMAL(5, 2) AS exact, "
+        "sum(1) OVER () AS n, [1, 2] AS list, NULL AS nothing, 'nan'::DOUBLE AS nan "
+        "FROM trades ORDER BY sequence LIMIT 1"
+    )
+    as_json = ask("sql", builder.root, query, "--format", "json")
+    assert json.loads(as_json.stdout) == [
+        {
+            "symbol": SYMBOL,
+            "ts_recv": "2026-11-22T10:00:01.000000000Z",
+            "price_mantissa": 1100,
+            "exact": "1.50",
+            "n": 3,
+            "list": [1, 2],
+            "nothing": None,
+            "nan": None,
+        }
+    ]
+    as_csv = ask("sql", builder.root, query, "--format", "csv")
+    assert as_csv.stdout.splitlines()[1].startswith(
+        f'"{SYMBOL}","2026-11-22T10:00:01.000000000Z",1100,1.50,3,"[1,2]"'
+    )
+    assert "2026-11-22T10:00:01.000000000Z" in ask("sql", builder.root, query).stdout
+    target = tmp_path / "out.parquet"
+    written = ask("sql", builder.root, query, "--format", "parquet", "--output", target)
+    assert (written.exit_code, written.stdout) == (0, "")
+    assert pq.read_table(target).column("exact").to_pylist() == [Decimal("1.50")]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (
+            ["book", "{root}", SYMBOL, "--at", "2026-11-22T10:00:05Z"],
+            1,
+            ["gap (sequence)", "next at"],
+        ),
+        (["book", "{root}", SYMBOL, "--at", "2026-11-22T10:00:05"], 2, ["time zone", "append Z"]),
+        (["book", "{root}", SYMBOL, "--at", "2020-01-01T00:00:00Z"], 2, ["outside", "known from"]),
+        (["book", "{root}", "BTC"], 2, ["'BTC'", SYMBOL]),
+        (["book", "{root}", SYMBOL, "--level", "4"], 2, ["--level"]),
+        (["sql", "{root}", "SELEC"], 2, ["SELEC", "correct the SQL"]),
+        (["sql", "{root}/trades", "SELECT 1"], 2, ["not an archive", "catalog.db"]),
+        (["coverage", "{root}", "--symbol", "ETH"], 2, ["'ETH'"]),
+        (["sql", "{root}", "SELECT 1", "--output", "{root}"], 3, ["directory"]),
+    ],
+)
+def test_refusals_name_the_thing_and_the_remedy(builder, args, code, words):
+    done = ask(*(arg.format(root=builder.root) for arg in args))
+    assert (done.exit_code, done.stdout) == (code, "")
+    for word in words:
+        assert word in done.stderr
+
+
+def test_coverage_and_verify(builder):
+    rows = json.loads(ask("coverage", builder.root, "--json").stdout)
+    assert [row["stream"] for row in rows] == ["l2", "l3", "trades"]
+    done = ask("verify", builder.root, "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["ok"] is True
+    part = next((builder.root / "l2_updates").rglob("*.parquet"))
+    part.unlink()
+    broken = ask("verify", builder.root)
+    assert broken.exit_code == 1
+    assert part.name in broken.stdout
+
+
+def test_time_as_ns_and_version(builder):
+    assert ask("book", builder.root, SYMBOL, "--at", T0 + S, "--json").exit_code == 0
+    assert ask("--version").stdout.startswith("replay, version ")
+    assert "sql-init" in ask("--help").stdout
