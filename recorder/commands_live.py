@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ def check_config_command(config_file: Path) -> None:
 @click.command("demo")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=10, max=600),
+    type=click.FloatRange(min=12, max=600),
     default=20.0,
     show_default=True,
     help="How long to record.",
@@ -108,6 +109,8 @@ def demo_command(seconds: float, archive: Path | None) -> None:
         from recorder.demo import ask_everything, plan_demo, record_live
         from recorder.demo_report import Progressing, make_console, print_opening, print_report
 
+        # As Ctrl-C does: out through every `finally`, which ends what was started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         plan = plan_demo(seconds, archive)
         console = make_console()
         print_opening(console, plan)

@@ -132,6 +132,13 @@ class _Run:
             try:
                 tape = await loop.run_in_executor(worker, self._open_tape)
                 self._log = self._log.bind(run_id=tape.run_id)
+                for run in tape.recovered:
+                    self._log.warning(
+                        "a crashed run was finished from its raw log",
+                        crashed_run_id=run.run_id,
+                        lines=run.lines,
+                        torn_bytes_cut=run.bytes_cut,
+                    )
                 run_start = RawLine("run_start", *started, fields=self._start_fields(tape.run_id))
                 await self._collect(session, client, worker, tape, [run_start, *first_lines])
             finally:

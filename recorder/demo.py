@@ -27,7 +27,7 @@ EVENTS_PER_SECOND = 600
 # One book in so many is written down by the exchange: some hundred a symbol in a short demo.
 TRUTH_EVERY = 40
 # When what goes wrong: late enough that a slow machine has its first books by then.
-CUT_SHARE, CUT_MIN_S = 0.35, 5.0
+CUT_SHARE, CUT_MIN_S = 0.35, 7.0
 DROP_SHARE, DROP_AFTER_CUT_S = 0.65, 3.0
 DROPPED_SYMBOL = SYMBOLS[0]
 START_TIMEOUT_S = 60.0

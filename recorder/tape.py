@@ -10,6 +10,7 @@ from recorder.pipeline.output import Command
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
 from recorder.recording import MIB, Recording, RecordingSettings
+from recorder.recovery import Recovered
 from recorder.storage.open_parts import RollRules
 
 
@@ -19,6 +20,10 @@ class Tape(Protocol):
     @property
     def run_id(self) -> str:
         """Name of this run."""
+
+    @property
+    def recovered(self) -> Sequence[Recovered]:
+        """Crashed runs that opening this archive has finished."""
 
     def commit(self, lines: list[RawLine]) -> Sequence[Command]:
         """Make lines durable, then rows of them; return what the pipeline wants done."""

@@ -20,6 +20,7 @@ class MemoryTape:
     """
 
     run_id = "20261122T000000.000000Z-test-1"
+    recovered = ()
 
     def __init__(self, dies_after: int | None = None) -> None:
         self.lines: list[RawLine] = []

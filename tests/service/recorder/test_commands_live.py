@@ -134,6 +134,8 @@ def test_stop_crash_and_restart_leave_one_true_archive(
     last = Recorder(config)
     started.append(last.process)
     last.wait_synced(4)
+    (recovered,) = [line for line in last.log() if "crashed_run_id" in line]
+    assert recovered["lines"]
     assert last.end(signal.SIGINT) == 0
     exchange.stop()
 
@@ -218,7 +220,7 @@ def test_check_config_prints_every_key_or_the_one_that_is_wrong(tmp_path: Path) 
 def test_the_demo_proves_itself_without_a_terminal(tmp_path: Path) -> None:
     elsewhere, archive = tmp_path / "elsewhere", tmp_path / "archive"
     elsewhere.mkdir()
-    words = ["demo", "--seconds", "10", "--archive", str(archive)]
+    words = ["demo", "--seconds", "12", "--archive", str(archive)]
     environment = os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "40"}
     demo = subprocess.run(
         [sys.executable, "-m", "recorder.cli", *words],
