@@ -11,8 +11,6 @@ import random
 from collections.abc import Sequence
 from itertools import count
 
-import aiohttp
-
 from recorder.book_requests import BookRequests
 from recorder.clock import stamp_line
 from recorder.intake import Intake
@@ -22,6 +20,7 @@ from recorder.rest_log import LoggedRest
 from recorder.subscriptions import Wish
 from recorder.transport.rate_limit import Backoff, Budget
 from recorder.transport.rest import RestClient, RestFailed
+from recorder.transport.session import Session
 from recorder.transport.websocket import ConnectFailed, Connection
 from schemas.kucoin.control import WireError
 from schemas.kucoin.profile import Profile
@@ -41,7 +40,7 @@ class Collector:
     ----------
     profile : Profile
     plan : Sequence       one tuple of `Wish` a connection
-    session : aiohttp.ClientSession   owned by the caller
+    session : Session     owned by the caller
     client : RestClient
     first_update_timer_s : float   seconds from `ArmTimer` to the `timer` line
     draw : random.Random  jitter of every delay
@@ -51,7 +50,7 @@ class Collector:
         self,
         profile: Profile,
         plan: Sequence[tuple[Wish, ...]],
-        session: aiohttp.ClientSession,
+        session: Session,
         client: RestClient,
         first_update_timer_s: float,
         log: Log,

@@ -19,7 +19,6 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-import aiohttp
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from recorder.clock import stamp_line
@@ -35,6 +34,7 @@ from recorder.subscriptions import plan_connections
 from recorder.tape import Tape
 from recorder.transport.rate_limit import Budget
 from recorder.transport.rest import RestClient, RestFailed
+from recorder.transport.session import Session, open_session
 
 REST_WINDOW_S = 10.0
 # Often enough that a part is never a second late, rare enough to cost nothing.
@@ -115,8 +115,7 @@ class _Run:
         first_lines: list[RawLine] = []
         started = (time.time_ns(), time.monotonic_ns())
         worker = ThreadPoolExecutor(1, "writer")
-        # No cookie of the venue's is ours to keep.
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        async with open_session() as session:
             client = RestClient(session, self._config.rest_url, budget)
             greeting = greet_venue(
                 LoggedRest(client, first_lines.append),
@@ -177,7 +176,7 @@ class _Run:
 
     async def _collect(
         self,
-        session: aiohttp.ClientSession,
+        session: Session,
         client: RestClient,
         worker: ThreadPoolExecutor,
         tape: Tape,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from recorder.transport.rate_limit import Budget
+from recorder.transport.session import Session
 from schemas.kucoin.rest import SUCCESS
 
 REQUEST_TIMEOUT_S = 10.0
@@ -58,7 +59,7 @@ class RestClient:
 
     Parameters
     ----------
-    session : aiohttp.ClientSession   owned by the caller
+    session : Session    owned by the caller
     base_url : str                    without a slash at the end
     budget : Budget                   shared by everything that asks this venue
     timeout_s : float                 of one request, until its last byte
@@ -66,7 +67,7 @@ class RestClient:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        session: Session,
         base_url: str,
         budget: Budget,
         timeout_s: float = REQUEST_TIMEOUT_S,

@@ -23,6 +23,7 @@ from recorder.logs import Log
 from recorder.raw_line import RawLine
 from recorder.subscriptions import Wish
 from recorder.transport.rate_limit import Budget
+from recorder.transport.session import Session
 from schemas.kucoin.control import (
     Control,
     ErrorMessage,
@@ -138,7 +139,7 @@ class Connection:
         self._held_back = False
         self.is_open = False
 
-    async def run(self, session: aiohttp.ClientSession, bullet: Bullet) -> str:
+    async def run(self, session: Session, bullet: Bullet) -> str:
         """Live until the connection ends; return the reason. Cancelling it is a clean stop.
 
         Raises
@@ -161,7 +162,7 @@ class Connection:
                     await socket.close()
         return reason
 
-    async def _open(self, session: aiohttp.ClientSession, bullet: Bullet) -> _Socket:
+    async def _open(self, session: Session, bullet: Bullet) -> _Socket:
         connect_id = uuid.uuid4().hex
         joint = "&" if "?" in bullet.endpoint else "?"
         token = quote(bullet.token, safe="")
