@@ -123,7 +123,6 @@ class _Run:
                 self._profile,
                 self._config.venue.symbols,
                 self._log,
-                self._draw,
             )
             if not await self._finish_unless_stopped(greeting):
                 return

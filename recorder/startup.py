@@ -6,16 +6,22 @@ behind; their lines become the first of the run.
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
+
 from recorder.errors import UnknownSymbols, VenueRefused, VenueUnreachable
 from recorder.logs import Log
 from recorder.rest_log import LoggedRest
-from recorder.transport.rate_limit import Backoff
 from recorder.transport.rest import RestFailed, RestReply
 from schemas.kucoin.control import WireError
 from schemas.kucoin.profile import Profile
@@ -37,7 +43,6 @@ async def greet_venue(
     profile: Profile,
     symbols: Sequence[str],
     log: Log,
-    draw: random.Random,
 ) -> None:
     """Ask the venue for its clock and its symbols, and check ours against them.
 
@@ -47,10 +52,10 @@ async def greet_venue(
     VenueRefused       an answer that no retry will change
     UnknownSymbols     with the nearest names there are
     """
-    reply = await _ask_patiently(rest, base_url, profile.timestamp_path, log, draw)
+    reply = await _ask_patiently(rest, base_url, profile.timestamp_path, log)
     try:
         skew_ms = (parse_timestamp(parse_answer(reply.body)) - time.time_ns()) // NS_PER_MS
-        reply = await _ask_patiently(rest, base_url, profile.symbols_path, log, draw)
+        reply = await _ask_patiently(rest, base_url, profile.symbols_path, log)
         listed = {instrument.symbol for instrument in parse_instruments(parse_answer(reply.body))}
     except ApiError as error:
         raise VenueRefused(reply.url, error.code, error.message) from None
@@ -76,18 +81,26 @@ def check_symbols(symbols: Sequence[str], listed: set[str]) -> None:
         raise UnknownSymbols(unknown, list(dict.fromkeys(near))[:NEAR_NAMES_MAX])
 
 
-async def _ask_patiently(
-    rest: LoggedRest, base_url: str, path: str, log: Log, draw: random.Random
-) -> RestReply:
-    backoff = Backoff(RETRY_FIRST_S, RETRY_CAP_S, draw)
-    while True:
-        try:
-            return await rest.ask(path)
-        except RestFailed as failure:
-            if failure.refused:
-                status = "none" if failure.status is None else str(failure.status)
-                raise VenueRefused(failure.url, status, failure.problem) from None
-            if backoff.attempts + 1 >= TRIES:
-                raise VenueUnreachable(base_url, failure.problem) from None
-            log.warning("exchange does not answer, trying again", problem=failure.problem)
-            await asyncio.sleep(backoff.next_s())
+async def _ask_patiently(rest: LoggedRest, base_url: str, path: str, log: Log) -> RestReply:
+    def tell(state: RetryCallState) -> None:
+        failure = state.outcome.exception() if state.outcome else None
+        log.warning("exchange does not answer, trying again", problem=str(failure))
+
+    asking = AsyncRetrying(
+        retry=retry_if_exception(_may_pass),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_exponential(RETRY_FIRST_S, RETRY_CAP_S) + wait_random(0, RETRY_FIRST_S),
+        before_sleep=tell,
+        reraise=True,
+    )
+    try:
+        return await asking(rest.ask, path)
+    except RestFailed as failure:
+        if failure.refused:
+            status = "none" if failure.status is None else str(failure.status)
+            raise VenueRefused(failure.url, status, failure.problem) from None
+        raise VenueUnreachable(base_url, failure.problem) from None
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, RestFailed) and not error.refused

@@ -380,6 +380,7 @@ async def test_a_stop_before_the_venue_answers_ends_at_once() -> None:
         venue.script.rest_delay_s = 3600.0
         task = asyncio.create_task(record(make_config(venue.url), open_tape))
         await asyncio.sleep(0.1)
+        assert not task.done()
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait_for(task, 5)
     assert opened == []

@@ -11,7 +11,7 @@ from rich.console import Console
 from recorder.demo import DROPPED_SYMBOL, SYMBOLS, Answers, DemoPlan
 from recorder.demo_report import PLAIN_WIDTH, Progressing, print_report
 
-PLAN = DemoPlan(20.0, Path("/tmp/archive"), Path("/tmp/work"))
+PLAN = DemoPlan(20.0, Path("demo-archive"), Path("demo-work"))
 
 
 def answers(unequal: int = 0) -> Answers:
