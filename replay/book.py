@@ -159,7 +159,7 @@ class BookSide(Sequence[Level]):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Book:
     """An order book after one complete message.
 
@@ -180,6 +180,17 @@ class Book:
     ts_event: int | None
     bids: BookSide
     asks: BookSide
+
+    def __repr__(self) -> str:
+        """Say symbol, sequence, best prices and how deep it is."""
+        best = [
+            f"{name} {side.texts()[0][0]} × {side.texts()[0][1]}" if len(side) else f"no {name}"
+            for name, side in (("bid", self.bids.top(1)), ("ask", self.asks.top(1)))
+        ]
+        return (
+            f"Book({self.symbol}, level {self.level}, sequence {self.sequence}, "
+            f"{', '.join(best)}, {len(self.bids)} bids, {len(self.asks)} asks)"
+        )
 
     @property
     def bbo(self) -> Bbo:

@@ -55,9 +55,9 @@ def coverage(
 ) -> pa.RecordBatch:
     """Return one row a symbol, stream and UTC day; all symbols for None.
 
-    A row counts where it was known. `trades_proven` counts the trades recorded while level 3 was
-    covered too: its sequences prove that none is missing. `seconds_unknown` of an open gap runs
-    to the end of what the archive knows of any stream.
+    A row counts where it was known; rows of full books are not counted. `trades_proven` counts
+    the trades recorded while level 3 was covered too: its sequences prove that none is missing.
+    `seconds_unknown` of an open gap runs to the end of what the archive knows of any stream.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _days(
             day.covered_ns += min(stop, interval.ts_to) - start
             whole = start <= interval.ts_from and stop > interval.ts_to
             messages, rows = (
-                (interval.messages, interval.rows)
+                (interval.messages, _rows_of(interval))
                 if whole and interval.messages is not None
                 else _counted(engine, interval, start, stop)
             )
@@ -151,6 +151,12 @@ def _by_day(start: int, stop: int, span: tuple[int, int]) -> list[tuple[str, int
         pieces.append((date, start, min(stop, midnight)))
         start = midnight
     return pieces
+
+
+def _rows_of(interval: Interval) -> int:
+    """Return the rows of the stream's own dataset: ordinals are dense, a REST book takes one."""
+    seeds = interval.stream in BOOK_STREAMS
+    return interval.ordinal_last - interval.ordinal_first + (not seeds)
 
 
 def _known_rows(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from replay.catalog import READ_TABLES, Snapshot
-from replay.sql.connection import definition, parts_listed
+from replay.sql.connection import definition, parts_listed, read_parts
 from schemas.datasets import DATASETS
 
 _PLAIN = (
@@ -38,21 +38,13 @@ def script(root: Path, snapshot: Snapshot) -> str:
     ]
     for name, dataset in DATASETS.items():
         paths = parts_listed(root.absolute(), snapshot, name)
-        source = (
-            f"read_parquet([\n    {_joined(paths)}\n], hive_partitioning = false)"
-            if paths
-            else _empty(dataset.schema)
-        )
-        select = f"SELECT * FROM {source}" if paths else source
+        columns = ", ".join(dataset.schema.names)
+        select = f"SELECT {columns} FROM {read_parts(paths)}" if paths else _empty(dataset.schema)
         lines.append(f"CREATE OR REPLACE VIEW parts_of_{name} AS {select};")
     lines += [_catalog_table(name, snapshot.tables[name]) for name in READ_TABLES]
     lines += [definition(name).rstrip() for name in _PLAIN]
     lines.append(definition("plain_book_at").rstrip())
     return "\n".join(lines) + "\n"
-
-
-def _joined(paths: list[str]) -> str:
-    return ",\n    ".join(_literal(path) for path in paths)
 
 
 def _literal(value: object) -> str:

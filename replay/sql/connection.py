@@ -133,8 +133,7 @@ class SqlSession:
             paths = parts_listed(self._root, snapshot, name)
             view = f"parts_of_{name}"
             if paths:
-                listed = ", ".join(_quoted(path) for path in paths)
-                source = f"read_parquet([{listed}], hive_partitioning = false)"
+                source = read_parts(paths)
             else:
                 empty = pa.schema(
                     [
@@ -146,7 +145,10 @@ class SqlSession:
                 )
                 source = f"no_{name}"
                 self._connection.register(source, empty.empty_table())
-            self._connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {source}")
+            columns = ", ".join(dataset.schema.names)
+            self._connection.execute(
+                f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {source}"
+            )
 
     def _register_tasks(self, snapshot: Snapshot) -> None:
         """Register task numbers, one a batch: enough for the stream with the most full books."""
@@ -160,6 +162,18 @@ class SqlSession:
             pa.record_batch([pa.array([number])], schema=schema) for number in range(self._tasks)
         ]
         self._connection.register("replay_tasks", pa.Table.from_batches(batches))
+
+
+def read_parts(paths: list[str]) -> str:
+    """Return a table function over parts.
+
+    The folders repeat `symbol` and `date`: a filter on the symbol opens the files of it alone.
+    """
+    listed = ",\n    ".join(_quoted(path) for path in paths)
+    return (
+        f"read_parquet([\n    {listed}\n], hive_partitioning = true, "
+        "hive_types = {'symbol': VARCHAR, 'date': VARCHAR})"
+    )
 
 
 def _quoted(text: str) -> str:

@@ -257,3 +257,19 @@ def test_a_lone_part_and_the_folder_are_read_by_three_engines(builder, dataset):
         assert frame.schema["ts_recv"] == pl.Datetime("ns")
         assert (frame.schema["price_mantissa"], frame.schema["price_scale"]) == (pl.Int64, pl.Int8)
         assert frame["symbol"].cast(pl.String).unique().to_list() == [SYMBOL]
+
+
+def test_a_symbol_reads_its_own_files_alone_however_it_is_spelt(tmp_path):
+    symbols = ("BTC-USDT", "A/B C%", "1INCH-ÜSD", "NULL")
+    builder = ArchiveBuilder(tmp_path / "env=prod" / "archive")
+    for symbol in symbols:
+        builder.add("trades", symbol, [trade(T0, 1, 100, 1, "buy")])
+    builder.write()
+    with Archive(builder.root) as tape:
+        found = tape.sql("SELECT symbol FROM trades ORDER BY symbol").column("symbol").to_pylist()
+        assert found == sorted(symbols)
+        for symbol in symbols:
+            plan = f"EXPLAIN ANALYZE SELECT max(price) FROM trades WHERE symbol = '{symbol}'"
+            assert "Scanning Files: 1/4" in tape.sql(plan).column(1).to_pylist()[0]
+            count = "SELECT count(*) AS n FROM trades WHERE symbol = $symbol"
+            assert tape.sql(count, symbol=symbol).to_pylist() == [{"n": 1}]
