@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections import defaultdict
 from types import TracebackType
 from typing import Any
@@ -23,6 +25,9 @@ _BOOK_NAME = {"l2": "level 2", "l3": "level 3"}
 
 def make_console() -> Console:
     """Return a console that suits the terminal, or a plain one of fixed width without any."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows no dashes and ticks shall show question marks, not a traceback.
+        sys.stdout.reconfigure(errors="replace")
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
