@@ -154,13 +154,12 @@ class Pipeline:
         if url.path == urlsplit(self._profile.symbols_path).path:
             self._on_symbols(line, output)
             return
-        for stream, path in self._profile.book_paths.items():
-            if url.path == urlsplit(path).path:
-                symbol = parse_qs(url.query).get("symbol", [""])[0]
-                if symbol:
-                    self._on_book(streams, line, (symbol, stream), output)
-                    return
-        self.counts["rest_answer_other"] += 1
+        stream = self._profile.stream_of_book(url.path)
+        symbol = parse_qs(url.query).get("symbol", [""])[0]
+        if stream and symbol:
+            self._on_book(streams, line, (symbol, stream), output)
+        else:
+            self.counts["rest_answer_other"] += 1
 
     def _on_symbols(self, line: RawLine, output: Output) -> None:
         try:

@@ -30,6 +30,7 @@ class Profile:
     ----------
     topics : feed (level2, level3, match, snapshot, ticker) → topic prefix on the wire
     book_paths : stream (l2, l3) → REST path of its full book, with {symbol}
+    other_book_paths : REST path of another full book → stream; never asked, but captures have it
     continuity : "strict" or "overlap"
     """
 
@@ -43,9 +44,17 @@ class Profile:
     timestamp_path: str
     histories_path: str
     book_paths: Mapping[str, str]
+    other_book_paths: Mapping[str, str]
     topics: Mapping[str, str]
     continuity: str
     limits: Limits
+
+    def stream_of_book(self, path: str) -> str | None:
+        """Return the stream whose full book a REST path answers with, None for any other path."""
+        for stream, own_path in self.book_paths.items():
+            if path == own_path.partition("?")[0]:
+                return stream
+        return self.other_book_paths.get(path)
 
     @property
     def hash(self) -> str:

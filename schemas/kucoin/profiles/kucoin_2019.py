@@ -17,6 +17,7 @@ KUCOIN_2019 = Profile(
         "l2": "/api/v2/market/orderbook/level2?symbol={symbol}",
         "l3": "/api/v1/market/orderbook/level3?symbol={symbol}",
     },
+    other_book_paths={"/api/v1/market/orderbook/level2": "l2"},
     topics={
         "level2": "/market/level2",
         "level3": "/market/level3",

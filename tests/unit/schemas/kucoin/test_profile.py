@@ -43,3 +43,10 @@ def test_the_limits_are_those_of_the_document() -> None:
     assert (limits.topics_per_connection, limits.uplink_messages_per_minute) == (100, 120)
     assert (limits.rest_requests_per_10s, limits.idle_disconnect_s) == (100, 60)
     assert set(KUCOIN_2019.book_paths) == {"l2", "l3"}
+
+
+def test_books_of_both_versions_are_known_by_their_path() -> None:
+    assert KUCOIN_2019.stream_of_book("/api/v2/market/orderbook/level2") == "l2"
+    assert KUCOIN_2019.stream_of_book("/api/v1/market/orderbook/level2") == "l2"
+    assert KUCOIN_2019.stream_of_book("/api/v1/market/orderbook/level3") == "l3"
+    assert KUCOIN_2019.stream_of_book("/api/v1/market/orderbook/level2_100") is None
