@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -146,3 +147,19 @@ def test_a_pinned_archive_does_not_see_what_comes_later(builder):
         assert newest.sql(count).to_pylist() == [{"n": 1}]
         assert pinned.sql(count).to_pylist() == [{"n": 0}]
         assert newest.snapshot is not snapshot
+
+
+def test_frames_at_the_very_edges_of_a_gap_are_known(tape):
+    rows = rows_of(tape.depth(SYMBOL, T0 + 2 * S, T0 + 12 * S, every="1s", levels=1))
+    valid = {(row["ts"] - T0) // S: row["valid"] for row in rows}
+    assert valid == {2: True, 3: True, 10: True, 11: True} | dict.fromkeys(range(4, 10), False)
+    assert {row["sequence"] for row in rows if row["ts"] == T0 + 3 * S} == {105}
+
+
+def test_threads_may_share_an_archive(tape):
+    def ask(at: int) -> tuple:
+        return tape.book(SYMBOL, T0 + at % 4 * S).sequence, len(tape.sql(f"FROM bbo('{SYMBOL}')"))
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(24)))
+    assert answers == [((100, 102, 103, 105)[at % 4], 6) for at in range(24)]
