@@ -2,6 +2,7 @@
 
 RecorderError                  exit code 2: bad input, with a remedy
 ├── ConfigError                a key of the configuration
+│   └── config.ConfigUnreadable   the file itself
 ├── CaptureError               a capture that cannot be imported
 ├── AlreadyImported            the same file again
 ├── NotAnArchive               no catalog where one should be
@@ -9,6 +10,9 @@ RecorderError                  exit code 2: bad input, with a remedy
 ├── ArchiveUnwritable          the folder cannot be written
 ├── ArchiveLocked              another recorder writes there
 ├── RawLogDamaged              a raw-log segment that cannot be read where it must be; exit code 1
+├── intake.WriterDied          what arrives would not be kept; exit code 3
+├── demo.DemoFolderInUse       the demo's folder holds something else
+├── demo.DemoFailed            a process of the demo did not do its part; exit code 3
 └── VenueError                 exit code 3: the exchange or the network, after retries
     ├── VenueUnreachable
     ├── UnknownSymbols         exit code 2: the exchange does not list them
