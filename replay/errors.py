@@ -4,10 +4,10 @@ ReplayError
 ├── BadInput                 the question is wrong; asking again cannot help
 │   ├── BadTime              no time, or one without a zone
 │   ├── UnknownSymbol        the archive has no such symbol (or not this stream of it)
-│   ├── OutsideArchive       a time or sequence before the first or after the last known book
 │   ├── NotAnArchive         the folder holds no catalog
 │   └── QueryError           DuckDB refused the SQL
 ├── BookUnknown              inside a gap: the record says that it does not know
+│   └── OutsideArchive       before the first or after the last book the record knows
 ├── SnapshotExpired          a part was replaced since the catalog was read; asking again helps
 ├── PartDamaged              a part cannot be read or contradicts the catalog
 └── ScaleOverflow            prices or sizes of one range fit no common scale in int64
@@ -62,14 +62,6 @@ class UnknownSymbol(BadInput):
         super().__init__(f"the archive has no {what} of symbol {symbol!r}", hint)
 
 
-class OutsideArchive(BadInput):
-    """A time or a sequence outside everything recorded of a symbol."""
-
-    def __init__(self, symbol: str, stream: str, asked: str, hint: str) -> None:
-        self.symbol, self.stream, self.asked = symbol, stream, asked
-        super().__init__(f"{symbol} {stream}: {asked} is outside the archive", hint)
-
-
 class NotAnArchive(BadInput):
     """A path without a readable catalog."""
 
@@ -118,14 +110,32 @@ class Gap:
 
 
 class BookUnknown(ReplayError):
-    """The book asked for lies inside a gap."""
+    """The record does not know the book asked for.
 
-    def __init__(self, symbol: str, stream: str, asked: str, gap: Gap) -> None:
+    Attributes
+    ----------
+    symbol, stream, asked : str
+    gap : Gap | None   the gap it lies in; None outside everything recorded
+    """
+
+    def __init__(
+        self, symbol: str, stream: str, asked: str, gap: Gap | None, hint: str = ""
+    ) -> None:
         self.symbol, self.stream, self.asked, self.gap = symbol, stream, asked, gap
+        if gap is None:
+            super().__init__(f"{symbol} {stream}: {asked} is outside the archive", hint)
+            return
         known = f"the last known book is at {format_iso(gap.ts_from)}"
         if gap.ts_to is not None:
             known += f", the next at {format_iso(gap.ts_to)}"
         super().__init__(f"{symbol} {stream} is unknown at {asked}: {gap}", known)
+
+
+class OutsideArchive(BookUnknown):
+    """A time or a sequence outside everything recorded of a symbol."""
+
+    def __init__(self, symbol: str, stream: str, asked: str, hint: str) -> None:
+        super().__init__(symbol, stream, asked, None, hint)
 
 
 class SnapshotExpired(ReplayError):

@@ -144,15 +144,15 @@ class _Walker:
         n, count = int(truth["sequence"]), self.count
         try:
             replay = self._at(n)
-        except BookUnknown:
-            count.refused += 1
-            return
         except OutsideArchive:
             if self._is_between_recorded(n):
                 count.wrong += 1
                 count.differ(n, "refused, and no gap says why")
             else:
                 count.outside += 1
+            return
+        except BookUnknown:
+            count.refused += 1
             return
         if self._in_gap(n):
             count.wrong += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from aiohttp import web
 from replay.exchange.faults import FaultPlan
 from replay.exchange.faulty_line import FaultyLine
 from replay.exchange.hub import Hub
+from replay.exchange.later_pushes import LATER_EVERY_NS, LaterPushes
 from replay.exchange.periodic import (
     SNAPSHOT_EVERY_NS,
     TICKER_ALL_EVERY_NS,
@@ -18,6 +20,7 @@ from replay.exchange.periodic import (
     TickerPushes,
 )
 from replay.exchange.rate_limit import SlidingWindow
+from replay.exchange.routes_later import LaterRoutes
 from replay.exchange.routes_rest import (
     PARAMETER_ERROR,
     URL_NOT_FOUND,
@@ -92,6 +95,7 @@ class ExchangeServer:
         self._tokens = Tokens(seed)
         self._tickers = TickerPushes(source, self.hub)
         self._snapshots = SnapshotPushes(source, self.hub)
+        self._later = LaterPushes(source, self.hub)
         self._rest_windows: dict[str, SlidingWindow] = {}
         self._connect_windows: dict[str, SlidingWindow] = {}
         self._rest = RestRoutes(
@@ -111,6 +115,7 @@ class ExchangeServer:
 
         app = web.Application(middlewares=[middleware])
         self._rest.add_to(app.router)
+        LaterRoutes(self.source, self._rest).add_to(app.router)
         app.router.add_get("/endpoint", self._endpoint)
         app.on_startup.append(self._start)
         # Before the handlers are waited for: they would serve their websockets for ever.
@@ -133,8 +138,7 @@ class ExchangeServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.source.close()
-        for session in list(self.sessions):
-            await session.close()
+        await asyncio.gather(*(session.close() for session in list(self.sessions)))
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
         """Wake whoever waits in `failed` when the market itself breaks: that is our mistake."""
@@ -202,7 +206,7 @@ class ExchangeServer:
     async def _tick(self) -> None:
         """Do what the clock brings about: periodic pushes, timed faults, missed pings."""
         now = self.source.now()
-        due_ticker, due_all, due_snapshot = now, now, now
+        due_ticker, due_all, due_snapshot, due_later = now, now, now, now
         while True:
             now = self.source.now()
             if now >= due_ticker:
@@ -214,6 +218,9 @@ class ExchangeServer:
             if now >= due_snapshot:
                 due_snapshot = now + SNAPSHOT_EVERY_NS
                 self._snapshots.push()
+            if now >= due_later:
+                due_later = now + LATER_EVERY_NS
+                self._later.push()
             self._strike(now)
             for session in list(self.sessions):
                 session.tick(now)
@@ -265,9 +272,14 @@ def _too_many_requests() -> web.Response:
 
 @contextlib.asynccontextmanager
 async def listening(
-    server: ExchangeServer, host: str = "127.0.0.1", port: int = 0
+    server: ExchangeServer,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
     """Serve on an address for as long as the context lasts; gives the port.
+
+    With `tls` the addresses are https and wss: some clients cannot do without.
 
     Raises
     ------
@@ -277,7 +289,7 @@ async def listening(
     runner = web.AppRunner(server.app(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import ipaddress
 import signal
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +16,14 @@ import click
 
 from replay.exchange.app import ExchangeServer, ServerLimits, listening
 from replay.exchange.duration import NS, parse_duration
-from replay.exchange.errors import BadOption, ExchangeError, NotLoopback, PortInUse, UnwritableFile
+from replay.exchange.errors import (
+    BadCertificate,
+    BadOption,
+    ExchangeError,
+    NotLoopback,
+    PortInUse,
+    UnwritableFile,
+)
 from replay.exchange.faults import FaultPlan, parse_fault
 from replay.exchange.line_file import LineFile
 from replay.exchange.synthetic.instruments import DEFAULT_SYMBOLS
@@ -67,6 +75,7 @@ class Options:
     for_ns: int | None
     port_file: Path | None
     limits: bool
+    tls: ssl.SSLContext | None
     ping_interval_ms: int
     ping_timeout_ms: int
 
@@ -104,6 +113,8 @@ class Options:
 @click.option("--for", "for_", metavar="TIME", help="Stop by itself after 30s, 5m …")
 @click.option("--port-file", type=click.Path(path_type=Path), help="Write the port there.")
 @click.option("--no-limits", is_flag=True, help="Lift the document's request limits.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM: https and wss instead.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="PEM, if not in the same file.")
 @click.option("--ping-interval-ms", type=click.IntRange(1), default=50_000, show_default=True)
 @click.option("--ping-timeout-ms", type=click.IntRange(1), default=10_000, show_default=True)
 def exchange_command(
@@ -121,6 +132,8 @@ def exchange_command(
     for_: str | None,
     port_file: Path | None,
     no_limits: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     ping_interval_ms: int,
     ping_timeout_ms: int,
 ) -> None:
@@ -141,6 +154,7 @@ def exchange_command(
             None if for_ is None else parse_duration(for_),
             port_file,
             not no_limits,
+            _tls(tls_cert, tls_key),
             ping_interval_ms,
             ping_timeout_ms,
         )
@@ -189,10 +203,11 @@ async def run_exchange(options: Options) -> None:
             ping_timeout_ms=options.ping_timeout_ms,
         )
         try:
-            async with listening(server, options.host, options.port) as port:
+            async with listening(server, options.host, options.port, options.tls) as port:
                 if options.port_file is not None:
                     _write_port(options.port_file, port)
-                click.echo(f"listening on http://{_in_url(options.host)}:{port}", err=True)
+                scheme = "http" if options.tls is None else "https"
+                click.echo(f"listening on {scheme}://{_in_url(options.host)}:{port}", err=True)
                 await _until(stop, server, options.for_ns)
         except OSError as problem:
             if problem.errno != errno.EADDRINUSE:
@@ -236,6 +251,20 @@ def _loopback(host: str) -> str:
     except ValueError:
         pass
     raise NotLoopback(host)
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Return what a certificate and its key make possible, if there is one."""
+    if certificate is None:
+        if key is not None:
+            raise BadCertificate(key, "a key without --tls-cert")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as problem:
+        raise BadCertificate(certificate, problem.strerror or str(problem)) from problem
+    return context
 
 
 def _in_url(host: str) -> str:

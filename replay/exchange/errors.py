@@ -5,6 +5,7 @@ ExchangeError (a ReplayError)
 │   ├── BadSymbol          a name the exchange cannot list
 │   ├── BadFault           a ``--fault`` word it does not understand
 │   ├── BadDuration        a time without a unit
+│   ├── BadCertificate     a TLS certificate or key that cannot be used
 │   ├── NotLoopback        an address other machines could reach
 │   └── UnwritableFile     an output file that cannot be created
 ├── PortInUse              the port is taken
@@ -50,6 +51,17 @@ class BadDuration(BadOption):
     def __init__(self, text: str) -> None:
         self.text = text
         super().__init__(f"{text!r} is no duration", "give it a unit, as in 500ms, 8s or 2m")
+
+
+class BadCertificate(BadOption):
+    """A TLS certificate or key that cannot be used."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(
+            f"cannot use the certificate {path}: {reason}",
+            "give --tls-cert a PEM file with a certificate and --tls-key its key, unencrypted",
+        )
 
 
 class NotLoopback(BadOption):

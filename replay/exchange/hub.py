@@ -2,7 +2,10 @@
 
 from typing import Protocol
 
-from replay.exchange.source import Feed, Push
+import orjson
+
+from replay.exchange.source import Feed, LaterMessage, Push
+from schemas.kucoin.control import MESSAGE
 from schemas.kucoin.market import (
     L2Update,
     L3Event,
@@ -36,6 +39,15 @@ def format_push(push: Push) -> bytes:
         return format_match(message)
     if isinstance(message, Ticker):
         return format_ticker(message)
+    if isinstance(message, LaterMessage):
+        return orjson.dumps(
+            {
+                "type": MESSAGE,
+                "topic": message.topic,
+                "subject": message.subject,
+                "data": message.data,
+            }
+        )
     return format_market_snapshot(message)
 
 

@@ -1,7 +1,6 @@
 """The REST side: bullet-public, books, tickers, trades, symbols.
 
-Answers are enveloped as the document says. The paths of later years that today's clients ask for
-(``/api/v2/symbols``, ``/api/v3/currencies``) give the same truth in the same shape.
+Every public path of the document; answers are enveloped as it says.
 """
 
 from collections.abc import Callable
@@ -9,12 +8,15 @@ from typing import Any
 
 from aiohttp import web
 
+from replay.exchange.candle_types import CANDLE_MINUTES
 from replay.exchange.faults import FaultPlan
+from replay.exchange.fiat_prices import dollar_prices
 from replay.exchange.source import DayFigures, Source
 from replay.exchange.tokens import Tokens
 from schemas.kucoin.rest import (
     BookAnswer,
     Bullet,
+    Instrument,
     format_all_tickers,
     format_answer,
     format_api_error,
@@ -30,21 +32,7 @@ NS_PER_MS = 1_000_000
 URL_NOT_FOUND, PARAMETER_ERROR = "404000", "400100"
 CANDLES_MAX = 1_500
 
-_CANDLE_MINUTES = {
-    "1min": 1,
-    "3min": 3,
-    "5min": 5,
-    "15min": 15,
-    "30min": 30,
-    "1hour": 60,
-    "2hour": 120,
-    "4hour": 240,
-    "6hour": 360,
-    "8hour": 480,
-    "12hour": 720,
-    "1day": 1_440,
-    "1week": 10_080,
-}
+_WEBSOCKET_SCHEME = {"http": "ws", "https": "wss"}
 
 
 class BadParameter(Exception):
@@ -98,10 +86,9 @@ class RestRoutes:
         for path, handler in (
             ("/api/v1/timestamp", self.timestamp),
             ("/api/v1/symbols", self.symbols),
-            ("/api/v2/symbols", self.symbols),
             ("/api/v1/currencies", self.currencies),
-            ("/api/v3/currencies", self.currencies_v3),
             ("/api/v1/currencies/{currency}", self.currency),
+            ("/api/v1/prices", self.prices),
             ("/api/v1/markets", self.markets),
             ("/api/v1/market/allTickers", self.all_tickers),
             ("/api/v1/market/stats", self.stats),
@@ -122,7 +109,7 @@ class RestRoutes:
             format_bullet(
                 Bullet(
                     self._tokens.issue(self._source.now()),
-                    f"ws://{request.host}/endpoint",
+                    f"{_WEBSOCKET_SCHEME[request.scheme]}://{request.host}/endpoint",
                     self._ping_interval_ms,
                     self._ping_timeout_ms,
                 )
@@ -135,15 +122,7 @@ class RestRoutes:
 
     async def symbols(self, request: web.Request) -> web.Response:
         """List the symbols, of one market if asked for."""
-        instruments = list(self._source.instruments())
-        market = request.query.get("market")
-        if market is not None:
-            instruments = [
-                instrument
-                for instrument in instruments
-                if self._source.day(instrument.symbol).market == market
-            ]
-        return json_response(format_instruments(instruments))
+        return json_response(format_instruments(self.listed(request)))
 
     async def markets(self, _request: web.Request) -> web.Response:
         """List the markets."""
@@ -151,20 +130,23 @@ class RestRoutes:
 
     async def currencies(self, _request: web.Request) -> web.Response:
         """List every currency traded here."""
-        return json_response(format_answer(list(self._currencies().values())))
-
-    async def currencies_v3(self, _request: web.Request) -> web.Response:
-        """List every currency in the shape of later years: with its chains, of which none exist."""
-        later = [{**currency, "chains": []} for currency in self._currencies().values()]
-        return json_response(format_answer(later))
+        return json_response(format_answer(list(self.known_currencies().values())))
 
     async def currency(self, request: web.Request) -> web.Response:
         """Answer one currency."""
-        name = request.match_info["currency"]
-        currency = self._currencies().get(name)
-        if currency is None:
-            raise BadParameter(f"currency {name} does not exist")
-        return json_response(format_answer(currency))
+        return json_response(format_answer(self.known_currency(request)))
+
+    async def prices(self, request: web.Request) -> web.Response:
+        """Answer what currencies are worth in dollars: all, or those asked for."""
+        base = request.query.get("base") or "USD"
+        if base != "USD":
+            raise BadParameter(f"base {base} is not quoted here, only USD")
+        symbols = [instrument.symbol for instrument in self._source.instruments()]
+        prices = dollar_prices(self._source.day(symbol) for symbol in symbols)
+        wanted = request.query.get("currencies")
+        if wanted:
+            prices = {name: prices[name] for name in wanted.split(",") if name in prices}
+        return json_response(format_answer(prices))
 
     async def level1(self, request: web.Request) -> web.Response:
         """Answer best bid and offer and the last trade."""
@@ -196,17 +178,13 @@ class RestRoutes:
         """Answer candles, newest first, at most 1,500."""
         symbol = self._symbol(request)
         kind = request.query.get("type", "")
-        if kind not in _CANDLE_MINUTES:
-            raise BadParameter(f"type must be one of {', '.join(_CANDLE_MINUTES)}")
+        if kind not in CANDLE_MINUTES:
+            raise BadParameter(f"type must be one of {', '.join(CANDLE_MINUTES)}")
         now_s = self._source.now() // (1000 * NS_PER_MS)
         start = _seconds(request, "startAt", 0)
         end = _seconds(request, "endAt", now_s + 1)
-        candles = self._source.candles(symbol, _CANDLE_MINUTES[kind], start, end)
-        rows = [
-            (str(c.start), c.open, c.close, c.high, c.low, c.volume, c.turnover)
-            for c in candles[:CANDLES_MAX]
-        ]
-        return json_response(format_answer(rows))
+        candles = self._source.candles(symbol, CANDLE_MINUTES[kind], start, end)
+        return json_response(format_answer([candle.row() for candle in candles[:CANDLES_MAX]]))
 
     def level2_part(self, depth: int) -> Callable[[web.Request], Any]:
         """Return the handler of a book cut to `depth` levels a side."""
@@ -262,7 +240,30 @@ class RestRoutes:
             raise BadParameter(f"symbol {symbol} does not exist")
         return symbol
 
-    def _currencies(self) -> dict[str, dict[str, Any]]:
+    def listed(self, request: web.Request) -> list[Instrument]:
+        """Return the instruments of the market asked for, or all."""
+        instruments = list(self._source.instruments())
+        market = request.query.get("market")
+        if not market:
+            return instruments
+        return [made for made in instruments if self._source.day(made.symbol).market == market]
+
+    def known_currency(self, request: web.Request) -> dict[str, Any]:
+        """Return the currency named in the path.
+
+        Raises
+        ------
+        BadParameter
+            Nothing listed has it.
+        """
+        name = request.match_info["currency"]
+        currency = self.known_currencies().get(name)
+        if currency is None:
+            raise BadParameter(f"currency {name} does not exist")
+        return currency
+
+    def known_currencies(self) -> dict[str, dict[str, Any]]:
+        """Return every currency traded here, by name."""
         currencies: dict[str, dict[str, Any]] = {}
         for instrument in self._source.instruments():
             for name, digits in (

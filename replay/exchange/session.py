@@ -14,7 +14,8 @@ from replay.exchange.faulty_line import Cut, FaultyLine
 from replay.exchange.frames import Opcode, encode_frame
 from replay.exchange.hub import Hub, Topic
 from replay.exchange.rate_limit import SlidingWindow
-from replay.exchange.source import FEEDS, Feed, Push, Source
+from replay.exchange.source import Push, Source
+from replay.exchange.topic_names import resolve_topics
 from schemas.kucoin.control import (
     Control,
     ErrorMessage,
@@ -25,7 +26,6 @@ from schemas.kucoin.control import (
     parse_frame,
 )
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
-from schemas.kucoin.topics import ALL, parse_topic
 
 NS = 1_000_000_000
 
@@ -35,12 +35,10 @@ _UNSENT_MAX = 1 << 20
 
 _LOOK_AGAIN_S = 0.002
 
-_GOODBYE_TRIES = 50
-"""Hundredths of a second a stopping exchange gives a client to take what is queued for it."""
+_GOODBYE_S = 1.0
+"""What a stopping exchange gives a client to take what is queued for it and to say goodbye."""
 
 BAD_REQUEST, DENIED, NOT_FOUND, TOO_MANY_REQUESTS, TOO_MANY_TOPICS = 400, 401, 404, 429, 509
-
-_FEED_OF_PREFIX: dict[str, Feed] = {KUCOIN_2019.topics[feed]: feed for feed in FEEDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +53,15 @@ class SessionLimits:
         Subscribe and unsubscribe messages, each counted apart; None: any number.
     idle_ns : int
         A client that sends no ping for so long is disconnected.
-    queue_max : int
-        Messages waiting for a slow client before it is cut.
+    queue_max, queue_bytes_max : int
+        What may wait for a slow client before it is cut.
     """
 
     topics_max: int | None = KUCOIN_2019.limits.topics_per_connection
     subscribes_per_minute: int | None = KUCOIN_2019.limits.uplink_messages_per_minute
     idle_ns: int = KUCOIN_2019.limits.idle_disconnect_s * NS
     queue_max: int = 50_000
+    queue_bytes_max: int = 64 << 20
 
 
 @dataclass(eq=False)
@@ -88,7 +87,8 @@ class Session:
     line: FaultyLine | None = None
     cut_because: str | None = None
     topics: set[Topic] = field(default_factory=set)
-    _queue: deque[bytes] = field(default_factory=deque)
+    _queue: deque[tuple[bytes, Opcode]] = field(default_factory=deque)
+    _queued_bytes: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _last_ping: int = 0
     _windows: dict[str, SlidingWindow] = field(default_factory=dict)
@@ -122,13 +122,18 @@ class Session:
         self.topics.clear()
 
     async def close(self) -> None:
-        """End the connection with a closing handshake: the exchange goes away."""
+        """End the connection with a closing handshake: the exchange goes away.
+
+        A client that neither reads nor answers is cut after a second.
+        """
         self.leave()
-        for _ in range(_GOODBYE_TRIES):
-            if not self._queue:
-                break
-            await asyncio.sleep(0.01)
-        await self.socket.close(code=WSCloseCode.GOING_AWAY, message=b"exchange stops")
+        try:
+            async with asyncio.timeout(_GOODBYE_S):
+                while self._queue:  # noqa: ASYNC110 - the writer tells nobody
+                    await asyncio.sleep(0.01)
+                await self.socket.close(code=WSCloseCode.GOING_AWAY, message=b"exchange stops")
+        except TimeoutError:
+            self.cut("stopped")
 
     def cut(self, why: str) -> None:
         """End the connection at once, without a closing handshake."""
@@ -136,6 +141,7 @@ class Session:
             self.cut_because = why
             self.leave()
             self._queue.clear()
+            self._queued_bytes = 0
             self.transport.abort()
 
     def deliver(self, push: Push, frame: bytes) -> None:
@@ -161,10 +167,13 @@ class Session:
     def _enqueue(self, data: bytes, opcode: Opcode = "text") -> None:
         if self.cut_because is not None:
             return
-        if len(self._queue) >= self.limits.queue_max:
+        limits = self.limits
+        if len(self._queue) >= limits.queue_max or self._queued_bytes >= limits.queue_bytes_max:
             self.cut("slow client")
             return
-        self._queue.append(encode_frame(data, opcode))
+        # Framed only when written: all sessions share the bytes of a push.
+        self._queue.append((data, opcode))
+        self._queued_bytes += len(data)
         self._wake.set()
 
     async def _write(self) -> None:
@@ -175,8 +184,9 @@ class Session:
                 # asyncio tells only the protocol, which is aiohttp's, when the buffer is low again.
                 while transport.get_write_buffer_size() > _UNSENT_MAX:  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK_AGAIN_S)
-                frames = [queue.popleft() for _ in range(min(len(queue), _FRAMES_PER_WRITE))]
-                transport.write(b"".join(frames))
+                taken = [queue.popleft() for _ in range(min(len(queue), _FRAMES_PER_WRITE))]
+                self._queued_bytes -= sum(len(data) for data, _ in taken)
+                transport.write(b"".join([encode_frame(*frame) for frame in taken]))
             self._wake.clear()
             await self._wake.wait()
 
@@ -214,7 +224,7 @@ class Session:
         if request.private_channel:
             self._refuse(request.id, DENIED, "a public token opens no private channel")
             return
-        topics = self._resolve(request.topic)
+        topics = resolve_topics(self.source, request.topic)
         if topics is None:
             # One name that is not listed refuses the whole list.
             self._refuse(request.id, NOT_FOUND, f"topic {request.topic} is not found")
@@ -242,18 +252,3 @@ class Session:
     def _acknowledge(self, request: Subscription) -> None:
         if request.response:
             self._say(Control("ack", request.id))
-
-    def _resolve(self, text: str) -> set[Topic] | None:
-        """Return the topics of a comma list; None if any of it is not there."""
-        prefix, names = parse_topic(text)
-        feed = _FEED_OF_PREFIX.get(prefix)
-        if feed is None or not names:
-            return None
-        known = {instrument.symbol for instrument in self.source.instruments()}
-        if feed == "ticker":
-            known.add(ALL)
-        if feed == "snapshot":
-            known.update(self.source.markets())
-        if not known.issuperset(names):
-            return None
-        return {(feed, name) for name in names}

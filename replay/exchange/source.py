@@ -6,16 +6,32 @@ hands pushes to a sink (websocket). It speaks in wire messages of `schemas.kucoi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from schemas.kucoin.market import L2Update, L3Event, Match, Ticker
 from schemas.kucoin.market_snapshot import MarketSnapshot
 from schemas.kucoin.rest import BookAnswer, HistoryTrade, Instrument
 
-Feed = Literal["level2", "level3", "match", "ticker", "snapshot"]
-FEEDS: tuple[Feed, ...] = ("level2", "level3", "match", "ticker", "snapshot")
+DocumentedFeed = Literal["level2", "level3", "match", "ticker", "snapshot"]
+FEEDS: tuple[DocumentedFeed, ...] = ("level2", "level3", "match", "ticker", "snapshot")
 
-Wire = L2Update | L3Event | Match | Ticker | MarketSnapshot
+LaterFeed = Literal["level1", "depth5", "depth50", "candles"]
+LATER_FEEDS: tuple[LaterFeed, ...] = ("level1", "depth5", "depth50", "candles")
+"""What the document of 2019 does not have and today's clients ask for."""
+
+Feed = DocumentedFeed | LaterFeed
+
+
+@dataclass(frozen=True, slots=True)
+class LaterMessage:
+    """A message of a later topic, ready but for its bytes."""
+
+    topic: str
+    subject: str
+    data: dict[str, Any]
+
+
+Wire = L2Update | L3Event | Match | Ticker | MarketSnapshot | LaterMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +41,10 @@ class Push:
     Attributes
     ----------
     name : str
-        What stands behind the topic's colon: a symbol, a market, or ``all``.
+        What stands behind the topic's colon: a symbol, a market, ``all``, or a symbol with the
+        length of its candles.
     first_sequence, last_sequence : int
-        Range the message speaks for; equal for all but level2.
+        Range the message speaks for; equal for all but level2, 0 for later topics.
     """
 
     feed: Feed
@@ -68,6 +85,18 @@ class CandleText:
     low: str
     volume: str
     turnover: str
+
+    def row(self) -> tuple[str, ...]:
+        """Return the candle as requests and topics have it."""
+        return (
+            str(self.start),
+            self.open,
+            self.close,
+            self.high,
+            self.low,
+            self.volume,
+            self.turnover,
+        )
 
 
 class Sink(Protocol):
