@@ -22,6 +22,7 @@ from replay.exchange.periodic import (
 from replay.exchange.rate_limit import SlidingWindow
 from replay.exchange.routes_later import LaterRoutes
 from replay.exchange.routes_rest import (
+    BAD_REQUEST,
     PARAMETER_ERROR,
     URL_NOT_FOUND,
     BadParameter,
@@ -36,6 +37,12 @@ from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 
 NS = 1_000_000_000
 _TICK_S = 0.02
+
+_HEARD_MAX = 1 << 20
+"""Bytes in one message of a client; a longer one ends its connection with 1009."""
+
+_CLOSE_WITHIN_S = 2.0
+"""How long a closing connection waits for the client's half of the handshake."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -162,6 +169,8 @@ class ExchangeServer:
             return error_response(400, PARAMETER_ERROR, str(problem))
         except web.HTTPNotFound:
             return error_response(404, URL_NOT_FOUND, f"Url Not Found: {request.path}")
+        except web.HTTPBadRequest as problem:
+            return error_response(400, BAD_REQUEST, problem.text or problem.reason)
         except web.HTTPMethodNotAllowed as problem:
             return error_response(405, "405000", f"Method Not Allowed: {problem.method}")
 
@@ -178,8 +187,14 @@ class ExchangeServer:
         token = request.query.get("token", "")
         self._connections += 1
         connection = request.query.get("connectId") or f"connection{self._connections}"
-        socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
-        await socket.prepare(request)
+        socket = web.WebSocketResponse(
+            compress=False, max_msg_size=_HEARD_MAX, timeout=_CLOSE_WITHIN_S
+        )
+        try:
+            await socket.prepare(request)
+        except ConnectionError:
+            # Gone before it was upgraded: there is nobody to answer, and nothing of ours is wrong.
+            return web.Response()
         if not self._tokens.is_valid(token, now):
             # As the exchange does it: in band, then the connection ends.
             refusal = ErrorMessage(connection, DENIED, "token is invalid or expired")

@@ -29,7 +29,7 @@ from schemas.kucoin.rest import (
 )
 
 NS_PER_MS = 1_000_000
-URL_NOT_FOUND, PARAMETER_ERROR = "404000", "400100"
+URL_NOT_FOUND, BAD_REQUEST, PARAMETER_ERROR = "404000", "400000", "400100"
 CANDLES_MAX = 1_500
 
 _WEBSOCKET_SCHEME = {"http": "ws", "https": "wss"}

@@ -115,6 +115,11 @@ class Session:
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await writer
 
+    @property
+    def waiting(self) -> int:
+        """Messages the client has not yet taken."""
+        return len(self._queue)
+
     def leave(self) -> None:
         """Give up all subscriptions."""
         for topic in self.topics:
@@ -209,8 +214,9 @@ class Session:
         elif isinstance(message, Control) and message.type == "ping":
             self._last_ping = now
             self._say(Control("pong", message.id))
-        elif isinstance(message, Control):
-            self._refuse(message.id, BAD_REQUEST, f"type {message.type} is not supported")
+        else:
+            kind = message.type if isinstance(message, Control) else "error"
+            self._refuse(message.id, BAD_REQUEST, f"type {kind} is not supported")
 
     def _change_subscription(self, request: Subscription, now: int) -> None:
         window = self._windows.get(request.type)

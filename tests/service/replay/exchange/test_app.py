@@ -34,7 +34,6 @@ async def test_symbols_have_the_documents_fields(client: Client) -> None:
         "enableTrading",
     }
     # fmt: on
-    assert await client.data("/api/v2/symbols") == symbols
     assert await client.data("/api/v1/symbols?market=USDT") == symbols
     assert await client.data("/api/v1/symbols?market=BTC") == []
 

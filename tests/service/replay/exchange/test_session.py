@@ -44,7 +44,12 @@ async def test_a_token_not_issued_here_is_refused_in_band(client: Client) -> Non
     ("request_", "code", "text"),
     [
         ({"topic": f"{L2}:BTC-USDT,NO-SUCH"}, 404, f"topic {L2}:BTC-USDT,NO-SUCH is not found"),
-        ({"topic": f"{L2}:BTC-USDT, WIN-USDT"}, 404, f"topic {L2}:BTC-USDT, WIN-USDT is not found"),
+        ({"topic": f"{L2}:BTC-USDT,  "}, 404, f"topic {L2}:BTC-USDT,   is not found"),
+        (
+            {"topic": "/market/candles:BTC-USDT_7min"},
+            404,
+            "topic /market/candles:BTC-USDT_7min is not found",
+        ),
         ({"topic": "/market/level9:BTC-USDT"}, 404, "topic /market/level9:BTC-USDT is not found"),
         ({"topic": L2}, 404, f"topic {L2} is not found"),
         ({"topic": f"{L2}:all"}, 404, f"topic {L2}:all is not found"),
@@ -53,6 +58,7 @@ async def test_a_token_not_issued_here_is_refused_in_band(client: Client) -> Non
             401,
             "a public token opens no private channel",
         ),
+        ({"type": "error", "code": 1}, 400, "type error is not supported"),
         ({"type": "openTunnel", "newTunnelId": "bt1"}, 400, "type openTunnel is not supported"),
     ],
 )
@@ -66,6 +72,14 @@ async def test_refusals_name_no_topic_field(
     await asyncio.sleep(0.2)
     await socket.send_str('{"id":"6","type":"ping"}')
     assert await hear(socket) == {"id": "6", "type": "pong"}
+    await socket.close()
+
+
+async def test_spaces_in_a_list_mean_nothing(client: Client) -> None:
+    socket = await client.connect()
+    await subscribe(socket, f"{L2}: BTC-USDT, WIN-USDT")
+    topics = {(await hear(socket))["topic"] for _ in range(60)}
+    assert topics == {f"{L2}:BTC-USDT", f"{L2}:WIN-USDT"}
     await socket.close()
 
 
@@ -229,6 +243,60 @@ async def test_a_slow_client_is_cut_and_holds_up_nobody() -> None:
         assert [session.connection for session in server.sessions] == ["quick"]
         await quick.close()
         slow.close()
+
+
+async def test_a_client_that_hangs_does_not_keep_the_exchange_from_stopping() -> None:
+    # More than the system's buffers take, and room in the queue: stuck, yet not cut.
+    limits = ServerLimits(session=SessionLimits(queue_max=1_000_000))
+    loop = asyncio.get_running_loop()
+    async with running(rate=6_000.0, limits=limits) as (server, client):
+        slow = [await _connect_and_read_nothing(client, f"{L3}:BTC-USDT,WIN-USDT") for _ in "ab"]
+        async with asyncio.timeout(30):
+            while sum(session.waiting > 5_000 for session in server.sessions) < len(slow):
+                await client.get("/api/v1/timestamp")
+                await asyncio.sleep(0.2)
+        began = loop.time()
+    assert loop.time() - began < 5
+    assert server.cuts == {"stopped": 2}
+    for made in slow:
+        made.close()
+
+
+async def test_a_queue_is_bounded_in_bytes_too() -> None:
+    limits = ServerLimits(session=SessionLimits(queue_bytes_max=50_000))
+    async with running(rate=3_000.0, limits=limits) as (server, client):
+        slow = await _connect_and_read_nothing(client, f"{L3}:BTC-USDT,WIN-USDT")
+        async with asyncio.timeout(30):
+            while not server.cuts:
+                await client.get("/api/v1/timestamp")
+                await asyncio.sleep(0.2)
+        assert server.cuts == {"slow client": 1}
+        slow.close()
+
+
+async def test_clients_that_leave_before_the_welcome_are_nobodys_mistake(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = int(client.url.rpartition(":")[2])
+    for _ in range(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET /endpoint?token=x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        writer.write_eof()
+        await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    assert (await client.get("/api/v1/timestamp"))[0] == 200
+    assert [record.message for record in caplog.records] == []
+
+
+async def test_a_message_of_a_megabyte_ends_the_connection(client: Client) -> None:
+    socket = await client.connect()
+    await socket.send_str("x" * (1 << 20) + "x")
+    await ended(socket)
+    assert socket.close_code == 1009
 
 
 async def _sequences(socket: aiohttp.ClientWebSocketResponse, count: int) -> list[int]:

@@ -1,0 +1,99 @@
+"""REST paths of later years that today's clients ask for, answered from the same books.
+
+Nothing here is in the document of February 2019. What cannot be told truthfully, such as margin,
+announcements and everything behind a key, is not served: it answers 404 like any unknown path. The
+full books moved behind a key in 2021; here they stay public, and a signature is not looked at.
+"""
+
+from typing import Any
+
+from aiohttp import web
+
+from replay.exchange.routes_rest import BadParameter, RestRoutes, json_response
+from replay.exchange.source import Source
+from schemas.kucoin.rest import Instrument, format_answer
+
+
+class LaterRoutes:
+    """Handlers of the later paths.
+
+    Parameters
+    ----------
+    source : Source
+        Knows the answers.
+    rest : RestRoutes
+        Gives those that are the same as in 2019.
+    """
+
+    def __init__(self, source: Source, rest: RestRoutes) -> None:
+        self._source = source
+        self._rest = rest
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Register every path."""
+        for path, handler in (
+            ("/api/v1/status", self.status),
+            ("/api/v1/my-ip", self.my_ip),
+            ("/api/v2/symbols", self.symbols),
+            ("/api/v2/symbols/{symbol}", self.symbol),
+            ("/api/v2/currencies/{currency}", self.currency),
+            ("/api/v3/currencies", self.currencies),
+            ("/api/v3/currencies/{currency}", self.currency),
+            ("/api/v3/market/orderbook/level2", self._rest.level2_v2),
+            ("/api/v3/market/orderbook/level3", self._rest.level3),
+        ):
+            router.add_get(path, handler)
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """Say that the market is open: it is whenever it can answer."""
+        return json_response(format_answer({"status": "open", "msg": ""}))
+
+    async def my_ip(self, request: web.Request) -> web.Response:
+        """Tell the client the address it comes from."""
+        return json_response(format_answer(request.remote))
+
+    async def symbols(self, request: web.Request) -> web.Response:
+        """List the symbols with the fields they have since 2022."""
+        listed = [self._later(instrument) for instrument in self._rest.listed(request)]
+        return json_response(format_answer(listed))
+
+    async def symbol(self, request: web.Request) -> web.Response:
+        """Answer one symbol."""
+        name = request.match_info["symbol"]
+        for instrument in self._source.instruments():
+            if instrument.symbol == name:
+                return json_response(format_answer(self._later(instrument)))
+        raise BadParameter(f"symbol {name} does not exist")
+
+    async def currencies(self, _request: web.Request) -> web.Response:
+        """List every currency with its chains, of which none exist."""
+        known = self._rest.known_currencies().values()
+        return json_response(format_answer([_with_chains(currency) for currency in known]))
+
+    async def currency(self, request: web.Request) -> web.Response:
+        """Answer one currency with its chains."""
+        return json_response(format_answer(_with_chains(self._rest.known_currency(request))))
+
+    def _later(self, instrument: Instrument) -> dict[str, Any]:
+        return {
+            "symbol": instrument.symbol,
+            "name": instrument.name,
+            "baseCurrency": instrument.base_currency,
+            "quoteCurrency": instrument.quote_currency,
+            "feeCurrency": instrument.quote_currency,
+            "market": self._source.day(instrument.symbol).market,
+            "baseMinSize": instrument.base_min_size,
+            "quoteMinSize": instrument.quote_min_size,
+            "baseMaxSize": instrument.base_max_size,
+            "quoteMaxSize": instrument.quote_max_size,
+            "baseIncrement": instrument.base_increment,
+            "quoteIncrement": instrument.quote_increment,
+            "priceIncrement": instrument.price_increment,
+            "minFunds": instrument.quote_min_size,
+            "isMarginEnabled": False,
+            "enableTrading": instrument.enable_trading,
+        }
+
+
+def _with_chains(currency: dict[str, Any]) -> dict[str, Any]:
+    return {**currency, "chains": []}
