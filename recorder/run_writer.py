@@ -57,6 +57,9 @@ class RunWriter:
         self._instruments: list[InstrumentSeen] = []
         self._joined: set[Key] = set()  # streams whose beginning meets the run before
         self.lines = 0
+        # The catalog calls a run ended only together with its last rows: a start that finds it
+        # ended looks no further.
+        self._is_finishing = False
 
     @property
     def open_bytes(self) -> int:
@@ -93,6 +96,7 @@ class RunWriter:
         """Publish everything and close the run; a run without `run_stop` ends for this reason."""
         if not self.pipeline.stop_reason:
             self._take(self.pipeline.finish(reason))
+        self._is_finishing = True
         self._publish(self._open.everything())
 
     def _take(self, output: Output) -> None:
@@ -146,8 +150,8 @@ class RunWriter:
         )
         for key in settled:
             catalog.put_ledger(run_id, self._ledger[key].values())
-        has_ended = bool(self.pipeline.stop_reason)
-        catalog.join_runs(sorted(settled | self._joined if has_ended else settled - self._joined))
+        joined = settled | self._joined if self._is_finishing else settled - self._joined
+        catalog.join_runs(sorted(joined))
         raw_path, raw_bytes = self.raw_position
         catalog.put_checkpoint(
             {
@@ -165,12 +169,12 @@ class RunWriter:
     def _run_row(self) -> dict[str, Any]:
         pipeline = self.pipeline
         start = pipeline.start
-        ended = bool(pipeline.stop_reason)
+        ended = self._is_finishing
         return {
             "run_id": pipeline.run_id,
             "ts_start": pipeline.ts_start,
             "ts_stop": pipeline.ts_last if ended else None,
-            "stop_reason": pipeline.stop_reason or None,
+            "stop_reason": pipeline.stop_reason if ended else None,
             "version": start.get("version"),
             "profile": start.get("profile"),
             "profile_hash": start.get("profile_hash"),

@@ -179,7 +179,7 @@ class BookStream:
             interval.ordinal_last,
             reason,
             interval.ts_to,
-            max(ts_detected, interval.ts_to),
+            self._clock.advance(ts_detected),
             interval.sequence_last + 1,
         )
         if reason not in RUN_ENDS:

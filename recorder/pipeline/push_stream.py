@@ -96,7 +96,7 @@ class PushStream:
             interval.ordinal_last,
             reason,
             interval.ts_to,
-            max(ts, interval.ts_to),
+            self._clock.advance(ts),
             None,
         )
         if reason not in RUN_ENDS:
@@ -110,7 +110,8 @@ class PushStream:
         ts, ts_alive : int   now, and when the socket was heard of before, ns
         reason : str         decode or garbage
         """
-        if self.up:
+        interval = self._interval
+        if interval is not None and (interval.rows or interval.ts_from < ts):
             self.on_down(ts, ts_alive, reason, output)
             self.on_up(ts, output)
 

@@ -59,10 +59,13 @@ class ArchiveFolder:
             raise
 
     def close(self) -> None:
-        """Give the archive free."""
+        """Give the archive free; a second time does nothing."""
+        if self._lock < 0:
+            return
         self.catalog.close()
         os.ftruncate(self._lock, 0)
         os.close(self._lock)
+        self._lock = -1
 
     def __enter__(self) -> ArchiveFolder:
         """Return the open archive."""
