@@ -1,0 +1,223 @@
+"""The raw log: what was fsynced comes back, a torn tail is cut, a bad frame costs itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from recorder.errors import RawLogDamaged
+from recorder.raw_line import RAW_LOG_DAMAGED, RawLine, encode_line
+from recorder.storage import raw_log
+from recorder.storage.raw_log import (
+    RawLogWriter,
+    RawSegment,
+    cut_torn_tail,
+    list_segments,
+    read_run,
+)
+from schemas.timestamps import NS_PER_S
+from tests.support.market_log import MIDNIGHT, T0
+
+RUN = "20261122T100000.000000Z-test-1"
+
+
+def commits(count: int = 4, start: int = T0, step: int = 1_000_000) -> list[list[RawLine]]:
+    """Return group commits of text and binary lines."""
+    return [
+        [
+            RawLine("recv", start + n * step, n, 1, f'{{"n":{n}}}'.encode() * 5),
+            RawLine("recv", start + n * step + 1, n, 1, os.urandom(8) + b"\xff", {"opcode": 2}),
+        ]
+        for n in range(count)
+    ]
+
+
+def write(archive: Path, batches: list[list[RawLine]], segment_bytes: int = 1 << 30) -> list[int]:
+    """Write commits as one run; return where each ends in the last segment."""
+    log = RawLogWriter(archive, RUN, segment_bytes)
+    ends = []
+    for batch in batches:
+        log.append(batch)
+        ends.append(log.bytes)
+    log.close()
+    return ends
+
+
+def only_segment(archive: Path) -> RawSegment:
+    """Return the run's single segment."""
+    (segment,) = list_segments(archive)[RUN]
+    return segment
+
+
+def test_lines_come_back_commit_by_commit(tmp_path: Path) -> None:
+    batches = commits()
+    write(tmp_path, batches)
+    assert list(read_run(list_segments(tmp_path)[RUN])) == batches
+
+
+@pytest.mark.skipif(shutil.which("zstdcat") is None, reason="no zstdcat on this machine")
+def test_zstdcat_reads_a_segment(tmp_path: Path) -> None:
+    batches = commits()
+    write(tmp_path, batches)
+    done = subprocess.run(["zstdcat", only_segment(tmp_path).path], capture_output=True, check=True)
+    assert done.stdout == b"".join(encode_line(line) for batch in batches for line in batch)
+
+
+def test_a_tail_torn_at_any_byte_gives_exactly_the_commits_before(tmp_path: Path) -> None:
+    batches = commits()
+    ends = write(tmp_path, batches)
+    segment = only_segment(tmp_path)
+    whole = segment.path.read_bytes()
+    assert len(whole) == ends[-1]
+    for size in range(ends[-2], ends[-1]):
+        segment.path.write_bytes(whole[:size])
+        assert list(read_run([segment])) == batches[:-1]
+        assert cut_torn_tail(segment) == size - ends[-2]
+        assert segment.path.read_bytes() == whole[: ends[-2]]
+        assert cut_torn_tail(segment) == 0
+    segment.path.write_bytes(whole)
+    assert cut_torn_tail(segment) == 0
+
+
+def test_a_tail_of_zeros_is_a_torn_tail(tmp_path: Path) -> None:
+    batches = commits()
+    ends = write(tmp_path, batches)
+    segment = only_segment(tmp_path)
+    with segment.path.open("ab") as file:
+        file.write(bytes(4096))
+    assert list(read_run([segment])) == batches
+    assert cut_torn_tail(segment) == 4096
+    assert segment.path.stat().st_size == ends[-1]
+
+
+def test_what_was_durable_is_never_cut(tmp_path: Path) -> None:
+    ends = write(tmp_path, commits())
+    segment = only_segment(tmp_path)
+    whole = segment.path.read_bytes()
+    segment.path.write_bytes(whole[:-3])
+    with pytest.raises(RawLogDamaged) as raised:
+        cut_torn_tail(segment, ends[-1])
+    assert raised.value.offset == ends[-2]
+    assert segment.path.stat().st_size == len(whole) - 3
+
+
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_a_bad_frame_is_named_and_costs_only_itself(tmp_path: Path, frame: int) -> None:
+    batches = commits()
+    ends = write(tmp_path, batches)
+    segment = only_segment(tmp_path)
+    start = ends[frame - 1] if frame else 0
+    whole = segment.path.read_bytes()
+    for at in (start, start + 7, ends[frame] - 5):
+        spoilt = bytearray(whole)
+        spoilt[at] ^= 0x40
+        segment.path.write_bytes(spoilt)
+        with pytest.raises(RawLogDamaged) as raised:
+            list(read_run([segment]))
+        assert (raised.value.path, raised.value.offset) == (str(segment.path), start)
+        with pytest.raises(RawLogDamaged):
+            cut_torn_tail(segment)
+        damage: list[RawLogDamaged] = []
+        read = list(read_run([segment], damage.append))
+        assert [error.offset for error in damage] == [start]
+        assert read[:frame] + read[frame + 1 :] == batches[:frame] + batches[frame + 1 :]
+        (stand_in,) = read[frame]
+        assert (stand_in.kind, stand_in.fields) == ("decision", {"what": RAW_LOG_DAMAGED})
+        assert stand_in.ts_recv == (batches[frame - 1][-1].ts_recv if frame else 0)
+
+
+def test_a_frame_of_other_lines_is_damage(tmp_path: Path) -> None:
+    batches = commits(2)
+    write(tmp_path, batches)
+    segment = only_segment(tmp_path)
+    alien = raw_log.zstandard.ZstdCompressor().compress(b'{"kind":"quote"}\n')
+    whole = segment.path.read_bytes()
+    segment.path.write_bytes(whole + alien)
+    with pytest.raises(RawLogDamaged) as raised:
+        list(read_run([segment]))
+    assert raised.value.offset == len(whole)
+
+
+def test_a_torn_segment_that_is_not_the_last_is_damage(tmp_path: Path) -> None:
+    write(tmp_path, commits(4), segment_bytes=1)
+    segments = list_segments(tmp_path)[RUN]
+    assert [segment.number for segment in segments] == [1, 2, 3, 4]
+    segments[1].path.write_bytes(segments[1].path.read_bytes()[:-1])
+    with pytest.raises(RawLogDamaged):
+        list(read_run(segments))
+    damage: list[RawLogDamaged] = []
+    assert len(list(read_run(segments, damage.append))) == 4
+    assert len(damage) == 1
+
+
+def test_an_empty_last_segment_is_no_damage(tmp_path: Path) -> None:
+    batches = commits()
+    write(tmp_path, batches)
+    segment = only_segment(tmp_path)
+    empty = segment.path.with_name(segment.path.name.replace("000001", "000002"))
+    empty.touch()
+    segments = list_segments(tmp_path)[RUN]
+    assert list(read_run(segments)) == batches
+    assert cut_torn_tail(segments[-1]) == 0
+
+
+def test_a_frame_longer_than_one_read_comes_back(tmp_path: Path) -> None:
+    batches = [[RawLine("recv", T0 + n, n, 1, os.urandom(50_000)) for n in range(3)]]
+    write(tmp_path, batches)
+    assert list(read_run(list_segments(tmp_path)[RUN])) == batches
+
+
+def test_a_segment_closes_after_an_hour_at_midnight_and_when_full(tmp_path: Path) -> None:
+    times = [T0, T0 + 3599 * NS_PER_S, T0 + 3600 * NS_PER_S, MIDNIGHT - 1, MIDNIGHT]
+    log = RawLogWriter(tmp_path, RUN, 1 << 30)
+    paths = []
+    for ts in times:
+        log.append([RawLine("timer", ts, 0)])
+        paths.append(log.path)
+    log.close()
+    assert paths == [
+        f"raw/2026-11-22/{RUN}-000001.jsonl.zst",
+        f"raw/2026-11-22/{RUN}-000001.jsonl.zst",
+        f"raw/2026-11-22/{RUN}-000002.jsonl.zst",
+        f"raw/2026-11-22/{RUN}-000003.jsonl.zst",
+        f"raw/2026-11-23/{RUN}-000004.jsonl.zst",
+    ]
+    assert [line.ts_recv for batch in read_run(list_segments(tmp_path)[RUN]) for line in batch] == (
+        times
+    )
+
+
+def test_nothing_is_written_behind_a_frame_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = commits(3)
+    log = RawLogWriter(tmp_path, RUN, 1 << 30)
+    log.append(batches[0])
+    real = os.write
+
+    monkeypatch.setattr(raw_log.os, "write", _fails_after(real, 10))
+    with pytest.raises(OSError, match="No space"):
+        log.append(batches[1])
+    monkeypatch.setattr(raw_log.os, "write", real)
+    assert (log.lines, log.bytes) == (2, only_segment(tmp_path).path.stat().st_size - 10)
+    with pytest.raises(OSError, match="failed before"):
+        log.append(batches[2])
+    log.close()
+    assert list(read_run(list_segments(tmp_path)[RUN])) == batches[:1]
+
+
+def _fails_after(real: object, size: int) -> object:
+    """Return a write that takes `size` bytes and then no more."""
+    calls = []
+
+    def write_some(descriptor: int, data: bytes) -> int:
+        if calls:
+            raise OSError(28, "No space left on device")
+        calls.append(1)
+        return real(descriptor, data[:size])  # type: ignore[operator]
+
+    return write_some
