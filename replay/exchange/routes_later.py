@@ -68,11 +68,11 @@ class LaterRoutes:
     async def currencies(self, _request: web.Request) -> web.Response:
         """List every currency with its chains, of which none exist."""
         known = self._rest.known_currencies().values()
-        return json_response(format_answer([_with_chains(currency) for currency in known]))
+        return json_response(format_answer([_later_currency(currency) for currency in known]))
 
     async def currency(self, request: web.Request) -> web.Response:
         """Answer one currency with its chains."""
-        return json_response(format_answer(_with_chains(self._rest.known_currency(request))))
+        return json_response(format_answer(_later_currency(self._rest.known_currency(request))))
 
     def _later(self, instrument: Instrument) -> dict[str, Any]:
         return {
@@ -95,5 +95,12 @@ class LaterRoutes:
         }
 
 
-def _with_chains(currency: dict[str, Any]) -> dict[str, Any]:
-    return {**currency, "chains": []}
+def _later_currency(currency: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **currency,
+        "confirms": None,
+        "contractAddress": None,
+        "isMarginEnabled": False,
+        "isDebitEnabled": False,
+        "chains": [],
+    }

@@ -263,7 +263,7 @@ async def test_a_client_that_hangs_does_not_keep_the_exchange_from_stopping() ->
 
 
 async def test_a_queue_is_bounded_in_bytes_too() -> None:
-    limits = ServerLimits(session=SessionLimits(queue_bytes_max=50_000))
+    limits = ServerLimits(session=SessionLimits(queue_max=10_000_000, queue_bytes_max=50_000))
     async with running(rate=3_000.0, limits=limits) as (server, client):
         slow = await _connect_and_read_nothing(client, f"{L3}:BTC-USDT,WIN-USDT")
         async with asyncio.timeout(30):
