@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -53,9 +54,21 @@ def _known_profile(name: str) -> str:
 
 
 def _http_url(url: str | None) -> str | None:
-    if url is not None and not url.startswith(("http://", "https://")):
+    """Return the address without a slash at its end; what no retry could reach is refused here."""
+    if url is None:
+        return None
+    if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is not an http:// or https:// address")
-    return None if url is None else url.rstrip("/")
+    try:
+        address = urlsplit(url)
+        host, _ = address.hostname, address.port
+    except ValueError as error:
+        raise ValueError(f"{url!r} is no address: {error}") from None
+    if not host:
+        raise ValueError(f"{url!r} names no host")
+    if address.query or address.fragment:
+        raise ValueError(f"{url!r} has a query: paths of the API are put behind it")
+    return url.rstrip("/")
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ class ArchiveUnwritable(RecorderError):
         self.path = path
         super().__init__(
             f"archive {path} cannot be written: {problem}",
-            "create the folder, give its owner and rights to this user, or name another",
+            "see that this user may write there and that the disk has room, or name another folder",
         )
 
 
@@ -178,4 +178,7 @@ class VenueRefused(VenueError):
 
     def __init__(self, what: str, code: str, message: str) -> None:
         self.code = code
-        super().__init__(f"exchange refused {what}: code {code} {message}")
+        super().__init__(
+            f"exchange refused {what}: code {code} {message}",
+            "check that venue.rest_url is the API's base address and venue.profile its dialect",
+        )
