@@ -60,6 +60,8 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
     root.handlers = [handler]
     root.setLevel(max(number, logging.WARNING))
     logging.getLogger("recorder").setLevel(number)
+    # It warns of each turn skipped because the one before still runs, which is as it should be.
+    logging.getLogger("apscheduler").setLevel(max(number, logging.ERROR))
 
 
 def get_log(name: str, **fields: object) -> Log:

@@ -42,6 +42,12 @@ def test_json_is_one_object_a_line_with_what_is_bound(
     assert lines[0]["timestamp"].endswith("Z")
 
 
+def test_a_skipped_turn_of_the_schedule_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("debug", "text")
+    logging.getLogger("apscheduler.scheduler").warning("skipped: maximum number of instances")
+    assert "skipped" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_tracebacks_tell_no_local_variables(capsys: pytest.CaptureFixture[str], form: str) -> None:
     configure_logs("info", form)  # type: ignore[arg-type]
