@@ -23,7 +23,8 @@ RETRY_FIRST_S = 0.2
 # A venue's cache may serve an old book for seconds; asking more often than this changes nothing.
 RETRY_CAP_S = 8.0
 # A commit and a verdict later a rejected answer has been asked again; what comes later is new.
-RETRY_MEMORY_S = 2.0
+# Longer than that, and a stream that breaks again soon after it healed would wait for nothing.
+RETRY_MEMORY_S = 0.5
 
 Key = tuple[str, str]
 
@@ -80,6 +81,8 @@ class BookRequests:
         try:
             while key in self._wanted:
                 await asyncio.sleep(self._delay_s(key))
+                await self._rest.wait_turn()
+                # Only now: a turn can take long, and the answer to an older wish is of no use.
                 command = self._wanted.pop(key)
                 with suppress(RestFailed):  # logged; the stitcher asks again
                     await self._ask(command)
@@ -99,7 +102,7 @@ class BookRequests:
         path = self._paths[command.stream].format(symbol=quote(command.symbol, safe=""))
         log = self._log.bind(symbol=command.symbol, stream=command.stream)
         try:
-            await self._rest.ask(
+            await self._rest.ask_now(
                 path,
                 symbol=command.symbol,
                 stream=command.stream,

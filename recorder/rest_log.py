@@ -32,7 +32,20 @@ class LoggedRest:
         ------
         RestFailed   as the client; the failure has been logged
         """
+        await self.wait_turn()
+        return await self.ask_now(path, **fields)
+
+    async def wait_turn(self) -> None:
+        """Wait until the budget has room for one request."""
         await self._client.wait_turn()
+
+    async def ask_now(self, path: str, **fields: object) -> RestReply:
+        """GET and log as `ask` does; the caller has waited for its turn.
+
+        Raises
+        ------
+        RestFailed   as the client; the failure has been logged
+        """
         asked = {"url": self._client.url(path), **fields}
         self._append(stamp_line("rest_request", asked))
         try:

@@ -27,8 +27,13 @@ class FakeRest:
         self.most_under_way: dict[str, int] = {}
         self.delay_s = 0.0
         self.error: Exception | None = None
+        self.turn = asyncio.Event()
+        self.turn.set()
 
-    async def ask(self, path: str, **fields: Any) -> RestReply:
+    async def wait_turn(self) -> None:
+        await self.turn.wait()
+
+    async def ask_now(self, path: str, **fields: Any) -> RestReply:
         now = asyncio.get_running_loop().time()
         self.asked.append((path, fields["request_id"], now))
         self.under_way += 1
@@ -100,6 +105,20 @@ async def test_one_request_is_under_way_per_stream_and_the_newest_wish_follows()
     await asyncio.sleep(0.15)
     assert rest.ids == [1, 4], "answers to 2 and 3 would be ignored"
     assert rest.most_under_way == {"/l2?symbol=A-B": 1}
+    await books.stop()
+
+
+async def test_what_was_wished_before_the_turn_came_is_not_asked() -> None:
+    rest = FakeRest()
+    rest.turn.clear()
+    books = make(rest)
+    for number in (1, 2, 3):
+        books.request(want(number))
+        await asyncio.sleep(0.01)
+    rest.turn.set()
+    await asked(rest, 1)
+    await asyncio.sleep(0.05)
+    assert rest.ids == [3], "the stitcher ignores answers to wishes it has given up"
     await books.stop()
 
 
