@@ -27,7 +27,9 @@ from schemas.kucoin.profile import Profile
 from schemas.kucoin.rest import Bullet, parse_answer, parse_bullet
 
 RECONNECT_FIRST_S = 0.25
-RECONNECT_CAP_S = 30.0
+# What is missed while we wait is lost for ever. The venue is spared by the budget of connects, so
+# this only keeps a long outage from costing much more than itself.
+RECONNECT_CAP_S = 10.0
 # A connection that lived this long was a good one: the next reconnect is prompt again.
 GOOD_AFTER_S = 10.0
 MINUTE_S = 60.0
@@ -144,7 +146,6 @@ class Collector:
             await self._connects.take()
             number = next(self._numbers)
             log = self._log.bind(connection=number)
-            began = loop.time()
             try:
                 # A token of an hour ago may have lapsed: each connection gets its own.
                 bullet = await self._fetch_bullet()
@@ -152,11 +153,13 @@ class Collector:
                     number, wishes, self._profile, intake, self._uplink, log, self._note_refused
                 )
                 self._connections[name] = connection
+                # An attempt that hangs until it times out is no connection that lived.
+                asked = loop.time()
                 await connection.run(self._session, bullet)
+                if loop.time() - asked >= GOOD_AFTER_S:
+                    backoff.reset()
             except (ConnectFailed, RestFailed, WireError) as error:
                 log.warning("no connection", problem=str(error))
-            if loop.time() - began >= GOOD_AFTER_S:
-                backoff.reset()
             delay_s = backoff.next_s()
             log.info("reconnecting", delay_s=round(delay_s, 2))
             await asyncio.sleep(delay_s)

@@ -26,6 +26,7 @@ class Script:
     bad_symbols : set             one of them in a subscription, and it is refused
     pongs : bool                  whether pings are answered
     connects_refused : int        so many websocket handshakes end in 503
+    refusal_delay_s : float       before each of those 503
     book_answers : deque          (status, body) to give before real books
     sequences : dict              symbol → sequence of its book
     """
@@ -38,6 +39,7 @@ class Script:
     ping_interval_ms: int = 50_000
     ping_timeout_ms: int = 10_000
     connects_refused: int = 0
+    refusal_delay_s: float = 0.0
     book_answers: deque[tuple[int, bytes, dict[str, str]]] = field(default_factory=deque)
     sequences: dict[str, int] = field(default_factory=dict)
 
@@ -169,6 +171,7 @@ class FakeVenue:
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         if self.script.connects_refused:
             self.script.connects_refused -= 1
+            await asyncio.sleep(self.script.refusal_delay_s)
             return web.Response(status=503)
         socket = web.WebSocketResponse()
         await socket.prepare(request)

@@ -21,6 +21,7 @@ from recorder.intake import WriterDied
 from recorder.pipeline.output import Command
 from recorder.raw_line import RawLine
 from recorder.transport import websocket
+from recorder.transport.rate_limit import Backoff
 from tests.support.fake_venue import FakeVenue, Script
 from tests.support.memory_tape import MemoryTape
 
@@ -180,6 +181,34 @@ async def test_reconnects_and_the_gap_says_why() -> None:
         "disconnected",
         "snapshot",
     )
+
+
+async def test_attempts_that_hang_do_not_make_the_next_one_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits_after: list[int] = []
+
+    class WatchedBackoff(Backoff):
+        def next_s(self) -> float:
+            waits_after.append(self.attempts)
+            return super().next_s()
+
+    tape = MemoryTape()
+    monkeypatch.setattr(collector, "Backoff", WatchedBackoff)
+    # Every refusal takes longer than a connection must live to count as a good one.
+    monkeypatch.setattr(collector, "GOOD_AFTER_S", 0.05)
+    async with FakeVenue([BTC]) as venue:
+
+        async def scene() -> None:
+            await until(lambda: synced(tape), "a book")
+            await asyncio.sleep(0.05)
+            venue.script.connects_refused = 4
+            venue.script.refusal_delay_s = 0.1
+            await venue.sockets[0].close()
+            await until(lambda: len(tape.of_kind("open")) == 2, "a second connection")
+
+        await run_with(venue, tape, scene)
+    assert waits_after == [0, 1, 2, 3, 4], "each wait is longer than the one before"
 
 
 async def test_waits_for_a_late_welcome_before_subscribing() -> None:
