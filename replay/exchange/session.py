@@ -187,8 +187,13 @@ class Session:
         while True:
             while queue:
                 # asyncio tells only the protocol, which is aiohttp's, when the buffer is low again.
-                while transport.get_write_buffer_size() > _UNSENT_MAX:  # noqa: ASYNC110
+                # A closed TLS transport cannot even be asked; what is queued for it is nobody's.
+                while (  # noqa: ASYNC110
+                    not transport.is_closing() and transport.get_write_buffer_size() > _UNSENT_MAX
+                ):
                     await asyncio.sleep(_LOOK_AGAIN_S)
+                if transport.is_closing():
+                    return
                 taken = [queue.popleft() for _ in range(min(len(queue), _FRAMES_PER_WRITE))]
                 self._queued_bytes -= sum(len(data) for data, _ in taken)
                 transport.write(b"".join([encode_frame(*frame) for frame in taken]))

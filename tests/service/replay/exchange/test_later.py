@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
@@ -131,11 +132,13 @@ def certificate(tmp_path: Path) -> Path:
     return made
 
 
-async def test_over_tls_the_token_leads_to_a_secure_websocket(certificate: Path) -> None:
+async def test_over_tls_the_token_leads_to_a_secure_websocket(
+    certificate: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(certificate)))
-    server = ExchangeServer(SyntheticSource(["BTC-USDT"], rate=400.0))
+    server = ExchangeServer(SyntheticSource(["BTC-USDT", "WIN-USDT"], rate=6_000.0))
     async with (
         listening(server, tls=context) as port,
         aiohttp.ClientSession(connector=trusting) as http,
@@ -149,7 +152,25 @@ async def test_over_tls_the_token_leads_to_a_secure_websocket(certificate: Path)
         await subscribe(socket, "/market/level3:BTC-USDT")
         sequences = [int((await hear(socket))["data"]["sequence"]) for _ in range(50)]
         assert sequences == list(range(sequences[0], sequences[0] + 50))
+        # The library may close a transport twice while much is queued: nobody's failure.
+        rude = await client.connect("rude")
+        await subscribe(rude, "/market/level3:BTC-USDT,WIN-USDT")
         await socket.close()
+        session = next(one for one in server.sessions if one.connection == "rude")
+        async with asyncio.timeout(30):
+            while session.waiting < 2_000:
+                await client.get("/api/v1/timestamp")
+                await asyncio.sleep(0.2)
+        session.transport.close()
+        session.transport.close()
+        await asyncio.sleep(0.1)
+        session.transport.abort()
+        await rude.close()
+        async with asyncio.timeout(5):
+            while server.sessions:
+                await client.get("/api/v1/timestamp")
+                await asyncio.sleep(0.1)
+    assert [record.message for record in caplog.records] == []
 
 
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
