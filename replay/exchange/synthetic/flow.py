@@ -132,7 +132,10 @@ class Flow:
     def _walk(self) -> None:
         start = self._instrument.start_price
         pull = (start - self._fair) * 2e-6
-        self._fair = max(50.0, self._fair + pull + self._random.gauss(0.0, 0.12 + start * 4e-6))
+        # The book is as dense in ticks on every scale, so a step is bounded in ticks: a price
+        # crosses a hundred levels in minutes, not in seconds.
+        step = self._random.gauss(0.0, min(0.5, 0.12 + start * 1e-6))
+        self._fair = max(50.0, self._fair + pull + step)
 
     def _any_side(self) -> Side:
         return "bid" if self._random.random() < 0.5 else "ask"
