@@ -56,7 +56,9 @@ DEPTH_SCHEMA = pa.schema(
 )
 
 FRAMES_MAX = 4096
-"""Frames a task cuts at once: at 20 levels some 10 MiB of rows."""
+"""Frames a task cuts, unless its grid is very fine: at 20 levels some 10 MiB of rows."""
+CELLS_MAX = FRAMES_MAX * 40
+"""Levels of both sides held at once while frames are cut, however deep they are."""
 
 
 @dataclass
@@ -192,11 +194,22 @@ class Engine:
         replay = self.load(piece)
         if isinstance(replay, L3Replay):
             raise BadInput("depth frames are cut from level 2", "ask for level 2")
-        ends = np.array([replay.rows_known_at(int(ts)) for ts in points], np.int64)
+        ends = replay.rows_known_at_each(points)
         sequences = np.where(
             ends > 0, np.append(replay.rows.sequence_end, 0)[ends - 1], replay.seed.sequence
         )
-        return _depth_rows(replay, points, sequences, replay.frames(ends, levels))
+        room = min(levels, len(replay.seed) + len(replay))  # no book of the slice is deeper
+        at_once = max(CELLS_MAX // (2 * max(room, 1)), 1)
+        cut = [
+            _depth_rows(
+                replay,
+                points[at : at + at_once],
+                sequences[at : at + at_once],
+                replay.frames(ends[at : at + at_once], room),
+            )
+            for at in range(0, len(points), at_once)
+        ]
+        return _joined(cut, DEPTH_SCHEMA)
 
 
 def _inside(ts: int, ts_from: int | None, ts_to: int | None) -> bool:

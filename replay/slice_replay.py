@@ -79,6 +79,12 @@ class _SliceReplay:
         """Return how many rows belong to complete messages known at `ts` or before."""
         return self._complete(int(np.searchsorted(self.rows.known, ts, "right")))
 
+    def rows_known_at_each(self, ts: Int64s) -> Int64s:
+        """Return `rows_known_at` of many times."""
+        known = np.searchsorted(self.rows.known, ts, "right")
+        ended = np.searchsorted(self._ends, known, "left")
+        return np.asarray(np.concatenate(([0], self._ends + 1))[ended], np.int64)
+
     def rows_known_before(self, ts: int) -> int:
         """Return how many rows belong to complete messages known before `ts`."""
         return self._complete(int(np.searchsorted(self.rows.known, ts, "left")))

@@ -19,6 +19,11 @@ from replay.timeline import Slice, Timeline
 
 Task = Callable[[], pa.RecordBatch]
 
+POINTS_MAX = 10_000_000
+"""Points a grid may have: a spacing of a few ns over a day is a mistake, not a question."""
+GRID_TASKS = 256
+"""Tasks a grid is cut into beyond one for each slice and each gap, however many points it has."""
+
 
 def bbo_tasks(
     engine: Engine, symbol: str, ts_from: int | None, ts_to: int | None, level: int = 2
@@ -55,24 +60,31 @@ def depth_tasks(
     line.check_range(ts_from, ts_to)
     tasks: list[Task] = []
     point = -(-ts_from // every_ns) * every_ns
+    count = max(-(-(ts_to - point) // every_ns), 0)
+    if count > POINTS_MAX:
+        raise BadInput(
+            f"a frame every {every_ns} ns makes {count} of them, more than {POINTS_MAX}",
+            "ask for a longer spacing or a shorter range",
+        )
+    at_once = max(FRAMES_MAX, -(-count // GRID_TASKS))
     for slices in line.slices:
         for piece in slices:
             if point < piece.seed.ts:
-                point = _add_unknown(tasks, point, min(piece.seed.ts, ts_to), every_ns)
+                point = _add_unknown(tasks, point, min(piece.seed.ts, ts_to), every_ns, at_once)
             end = piece.following.ts if piece.following else piece.ts_to + 1
             while point < min(end, ts_to):
-                stop = min(end, ts_to, point + FRAMES_MAX * every_ns)
+                stop = min(end, ts_to, point + at_once * every_ns)
                 points = np.arange(point, stop, every_ns, dtype=np.int64)
                 tasks.append(partial(engine.depth, piece, points, levels))
                 point += len(points) * every_ns
-    _add_unknown(tasks, point, ts_to, every_ns)
+    _add_unknown(tasks, point, ts_to, every_ns, at_once)
     return tasks
 
 
-def _add_unknown(tasks: list[Task], point: int, stop: int, every_ns: int) -> int:
+def _add_unknown(tasks: list[Task], point: int, stop: int, every_ns: int, at_once: int) -> int:
     """Add the points of [point, stop) as unknown; return the next point."""
     while point < stop:
-        count = min(-(-(stop - point) // every_ns), FRAMES_MAX)
+        count = min(-(-(stop - point) // every_ns), at_once)
         tasks.append(partial(_unknown_points, point, count, every_ns))
         point += count * every_ns
     return point

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,7 @@ from replay.catalog import READ_TABLES, Snapshot
 from replay.engine import Engine
 from replay.errors import QueryError, ReplayError, SnapshotExpired
 from replay.sql.functions import Functions
+from replay.tasks import GRID_TASKS
 from schemas.datasets import BOOK_STREAMS, DATASETS
 
 DEFINITIONS = (
@@ -23,8 +25,6 @@ DEFINITIONS = (
     "book_snapshots",
     "book_at", "book_at_sequence", "l3_book_at", "bbo", "depth", "bars", "coverage",
 )  # fmt: skip
-SPARE_TASKS = 64
-"""Task numbers beyond the slices of the longest stream: for gaps and for cut grids."""
 
 _VIEWS = "views: l2_updates l3_events trades tickers market_snapshots book_snapshots runs parts"
 _MACROS = "macros: book_at book_at_sequence l3_book_at bbo depth bars coverage"
@@ -58,8 +58,7 @@ class SqlSession:
         self._root, self._engine = root, engine
         self._shown: Snapshot | None = None
         self._lock = threading.RLock()
-        self._tasks = 0
-        self._functions = Functions(lambda: self._tasks)
+        self._functions = Functions()
         self._connection = duckdb.connect(
             config={
                 "autoinstall_known_extensions": False,  # a query never goes to the network
@@ -70,11 +69,15 @@ class SqlSession:
         self._connection.execute("SET TimeZone = 'UTC'")
         self._functions.register(self._connection)
         self._defined = False
+        # An open connection keeps its functions past the interpreter, and nanobind says so on
+        # stderr. They refer to nothing of this object, so it can go; whoever forgets to close it
+        # is helped when it goes, at the latest at exit.
+        self._finalizer = weakref.finalize(self, self._connection.close)
 
     def close(self) -> None:
         """Close the connection; a second time does nothing."""
         with self._lock:
-            self._connection.close()
+            self._finalizer()
 
     def query(self, query: str, parameters: dict[str, Any]) -> pa.Table:
         """Run SQL on the newest snapshot and return the rows of its last statement.
@@ -151,15 +154,22 @@ class SqlSession:
             )
 
     def _register_tasks(self, snapshot: Snapshot) -> None:
-        """Register task numbers, one a batch: enough for the stream with the most full books."""
+        """Register task numbers, one a batch: enough for the stream with the most full books.
+
+        A ranged question makes a task a slice, one a gap between intervals or at an end, and those
+        of a grid.
+        """
         books: dict[tuple[str, str], int] = {}
         for (symbol, stream, _), found in snapshot.full_books.items():
             books[symbol, stream] = books.get((symbol, stream), 0) + len(found)
+        for key, intervals in snapshot.intervals.items():
+            books[key] = books.get(key, 0) + len(intervals) + 1
         wanted = max((books[key] for key in books if key[1] in BOOK_STREAMS), default=0)
-        self._tasks = wanted + SPARE_TASKS
+        self._functions.task_count = wanted + GRID_TASKS
         schema = pa.schema([("task", pa.int64())])
         batches = [
-            pa.record_batch([pa.array([number])], schema=schema) for number in range(self._tasks)
+            pa.record_batch([pa.array([number])], schema=schema)
+            for number in range(self._functions.task_count)
         ]
         self._connection.register("replay_tasks", pa.Table.from_batches(batches))
 

@@ -44,13 +44,14 @@ class Functions:
     Attributes
     ----------
     failure : BaseException | None   what a function raised last: DuckDB keeps only its text
+    task_count : int                 how many task numbers a statement goes through
     """
 
-    def __init__(self, task_count: Callable[[], int]) -> None:
+    def __init__(self) -> None:
+        self.task_count = 0
         self.failure: BaseException | None = None
         self._engine: Engine | None = None
         self._plans: dict[Any, list[Task]] = {}
-        self._task_count = task_count
         self._lock = threading.Lock()
 
     def use(self, engine: Engine) -> None:
@@ -118,7 +119,7 @@ class Functions:
 
         def run(row: tuple[Any, ...]) -> list[pa.RecordBatch]:
             number, tasks = row[0], self._planned(plan, row[1:])
-            stop = len(tasks) if number == self._task_count() - 1 else number + 1
+            stop = len(tasks) if number == self.task_count - 1 else number + 1
             return [task() for task in tasks[number:stop]]
 
         return self._guarded(schema, run, columns)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from decimal import Decimal
 
 import duckdb
@@ -22,6 +24,7 @@ from replay.errors import (
     UnknownSymbol,
 )
 from replay.sql.connection import DEFINITIONS
+from replay.tasks import GRID_TASKS, depth_tasks
 from schemas.datasets import DATASETS
 from tests.support.archive_builder import T0, ArchiveBuilder, S
 from tests.unit.replay.conftest import SYMBOL, trade
@@ -273,3 +276,54 @@ def test_a_symbol_reads_its_own_files_alone_however_it_is_spelt(tmp_path):
             assert "Scanning Files: 1/4" in tape.sql(plan).column(1).to_pylist()[0]
             count = "SELECT count(*) AS n FROM trades WHERE symbol = $symbol"
             assert tape.sql(count, symbol=symbol).to_pylist() == [{"n": 1}]
+
+
+def test_an_archive_never_closed_is_silent_at_exit(builder):
+    program = (
+        "import gc, sys, weakref\n"
+        "from replay import Archive\n"
+        "def ask():\n"
+        "    tape = Archive(sys.argv[1])\n"
+        f"    tape.sql(\"FROM bbo('{SYMBOL}')\")\n"
+        "    return weakref.ref(tape)\n"
+        "gone = ask()\n"
+        "gc.collect()\n"
+        "assert gone() is None\n"
+        "tape = Archive(sys.argv[1])\n"
+        "try:\n"
+        "    tape.sql(\"FROM bbo('nothing')\")\n"
+        "except ValueError:\n"
+        "    pass\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(builder.root)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "UnknownSymbol\n", "")
+
+
+def test_a_grid_of_any_size_is_cut_into_few_tasks(many_slices):
+    engine = many_slices.engine()
+    fine = depth_tasks(engine, SYMBOL, T0 - 9 * S, T0 + 2100 * S, 211_000_000, 10)
+    whole = depth_tasks(engine, SYMBOL, T0 - 9 * S, T0 + 2100 * S, 1_000_000, 10)
+    assert len(fine) == 42, "one a slice with points, one before the first, one after the last"
+    assert len(whole) <= 42 + GRID_TASKS
+    with pytest.raises(BadInput, match="longer spacing"):
+        many_slices.sql(f"FROM depth('{SYMBOL}', {T0}, {T0 + 1800 * S}, every := 1) LIMIT 2")
+
+
+def test_a_grid_finer_than_its_tasks_is_whole_and_in_order(many_slices, monkeypatch):
+    monkeypatch.setattr("replay.tasks.FRAMES_MAX", 1)
+    monkeypatch.setattr("replay.tasks.GRID_TASKS", 3)
+    monkeypatch.setattr("replay.engine.CELLS_MAX", 7)
+    query = (
+        f"FROM depth('{SYMBOL}', {T0 - S}, {T0 + 2003 * S}, every := '500ms', levels := 50) "
+        "WHERE side = 'bid' OR side IS NULL"
+    )
+    found = many_slices.sql(f"SELECT epoch_ns(ts) AS ts, sequence {query}").to_pylist()
+    assert [row["ts"] for row in found] == [T0 - S + at * S // 2 for at in range(4008)]
+    assert [row["sequence"] for row in found] == [
+        None if not 0 <= at <= 4000 else at // 2 for at in range(-2, 4006)
+    ]
