@@ -49,14 +49,12 @@ def imported(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 def _rows(archive: Path, dataset: str, symbol: str) -> list[dict[str, Any]]:
-    for key, table in archive_rows(archive).items():
-        if key[:2] == (dataset, symbol):
-            for index, field in enumerate(table.schema):
-                if pa.types.is_timestamp(field.type):
-                    column = table[field.name].cast(pa.int64())
-                    table = table.set_column(index, field.name, column)
-            return table.to_pylist()
-    return []
+    (table,) = (t for key, t in archive_rows(archive).items() if key[:2] == (dataset, symbol))
+    fields = [
+        pa.field(f.name, pa.int64() if pa.types.is_timestamp(f.type) else f.type)
+        for f in table.schema
+    ]
+    return table.cast(pa.schema(fields)).to_pylist()
 
 
 def test_counts_and_no_gap(imported: tuple[Path, Imported]) -> None:

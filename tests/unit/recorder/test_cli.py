@@ -69,18 +69,22 @@ def test_bad_input_ends_with_2_and_a_remedy(capture: Path, tmp_path: Path) -> No
         assert "Traceback" not in done.stderr
 
 
+LIST_COMMANDS = """
+import sys
+from click.testing import CliRunner
+from recorder.cli import group
+print(CliRunner().invoke(group, ["--help"]).output)
+heavy = {"pyarrow", "aiohttp", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
 def test_help_lists_the_commands_without_their_imports() -> None:
     done = subprocess.run(
         [
             sys.executable,
             "-c",
-            "import sys\n"
-            "from click.testing import CliRunner\n"
-            "from recorder.cli import group\n"
-            "done = CliRunner().invoke(group, ['--help'])\n"
-            "print(done.output)\n"
-            "heavy = {'pyarrow', 'aiohttp', 'numpy'} & set(sys.modules)\n"
-            "assert not heavy, heavy\n",
+            LIST_COMMANDS,
         ],
         capture_output=True,
         text=True,
