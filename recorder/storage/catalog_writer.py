@@ -84,21 +84,24 @@ class CatalogWriter(CatalogReader):
         self._put(TABLES["checkpoints"], [row])
 
     def put_instruments(self, run_id: str, seen: Iterable[InstrumentSeen]) -> None:
-        """Add instruments that changed; what was in force until then ends there."""
+        """Add instruments that changed; what was in force until then ends there.
+
+        Older ones may come later, from an import or a recovery: what was in force then decides.
+        """
         for entry in seen:
             instrument = entry.instrument
             current = self._db.execute(
-                "SELECT ts_from, wire FROM instruments WHERE symbol = ? AND ts_to IS NULL "
-                "AND ts_from <= ?",
-                (instrument.symbol, entry.ts),
+                "SELECT ts_from, wire FROM instruments WHERE symbol = ? AND ts_from <= ? "
+                "AND (ts_to IS NULL OR ts_to > ?)",
+                (instrument.symbol, entry.ts, entry.ts),
             ).fetchone()
             if current is not None and current["wire"] == instrument.wire:
                 continue
-            self._db.execute(
-                "UPDATE instruments SET ts_to = ? "
-                "WHERE symbol = ? AND ts_to IS NULL AND ts_from < ?",
-                (entry.ts, instrument.symbol, entry.ts),
-            )
+            if current is not None:
+                self._db.execute(
+                    "UPDATE instruments SET ts_to = ? WHERE symbol = ? AND ts_from = ?",
+                    (entry.ts, instrument.symbol, current["ts_from"]),
+                )
             following = self._db.execute(
                 "SELECT min(ts_from) FROM instruments WHERE symbol = ? AND ts_from > ?",
                 (instrument.symbol, entry.ts),

@@ -1,0 +1,185 @@
+"""The catalog: a transaction is whole or nothing, its Parquet twin is replaced at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from recorder.pipeline.output import Gap, InstrumentSeen, Interval
+from recorder.storage import catalog_writer
+from recorder.storage.catalog_writer import CatalogWriter
+from schemas.catalog import CATALOG_VERSION, TABLES
+from schemas.kucoin.rest import Instrument
+from tests.support.archive_content import table_rows
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Any:
+    """An empty catalog."""
+    writer = CatalogWriter(tmp_path)
+    yield writer
+    writer.close()
+
+
+def run_row(run_id: str, *, ts_stop: int | None = None, reason: str | None = None) -> dict:
+    """Return a run."""
+    row: dict[str, Any] = dict.fromkeys(TABLES["runs"].names)
+    return {**row, "run_id": run_id, "ts_start": 1, "ts_stop": ts_stop, "stop_reason": reason}
+
+
+def part_row(path: str, rows: int, replaced: int | None = None) -> dict:
+    """Return a part."""
+    row: dict[str, Any] = dict.fromkeys(TABLES["parts"].names)
+    key = {"dataset": "trades", "symbol": "A-B", "stream": "trades", "run_id": "r1"}
+    return {**row, **key, "path": path, "rows": rows, "ts_replaced": replaced}
+
+
+def interval(first: int, last: int, ts_from: int, ts_to: int) -> Interval:
+    """Return an interval of A-B l2 whose sequences are its ordinals and 100."""
+    return Interval(
+        "A-B", "l2", first, last, ts_from, ts_to, 100 + first, 100 + last, is_open=False
+    )
+
+
+def instrument(symbol: str, wire: str) -> Instrument:
+    """Return metadata that says `wire`."""
+    return Instrument(symbol, symbol, "A", "B", "", "", "", "", "0.1", "0.01", "0.001", True, wire)
+
+
+def twin(archive: Path, table: str) -> list[dict[str, Any]]:
+    """Return a table of the current Parquet twin."""
+    number = (archive / "catalog.parquet" / "CURRENT").read_text().strip()
+    path = archive / "catalog.parquet" / number / f"{table}.parquet"
+    assert pq.read_schema(path).equals(TABLES[table].schema)
+    return pq.read_table(path).to_pylist()
+
+
+def test_it_is_a_database_of_this_version_in_wal_mode(catalog: Any, tmp_path: Path) -> None:
+    del catalog
+    db = sqlite3.connect(tmp_path / "catalog.db")
+    assert db.execute("PRAGMA user_version").fetchone() == (CATALOG_VERSION,)
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    db.close()
+
+
+def test_a_transaction_is_whole_or_nothing(catalog: Any, tmp_path: Path) -> None:
+    def half_a_roll() -> None:
+        with catalog.transaction():
+            catalog.put_run(run_row("r1"))
+            catalog.put_parts([{"path": "p"}], [])
+
+    with pytest.raises(KeyError):
+        half_a_roll()
+    assert table_rows(tmp_path, "runs") == []
+    with catalog.transaction():
+        catalog.put_run(run_row("r1"))
+        assert table_rows(tmp_path, "runs") == []  # no reader sees half of it
+    assert [row["run_id"] for row in table_rows(tmp_path, "runs")] == ["r1"]
+
+
+def test_the_twin_is_current_only_when_it_is_whole(
+    catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.put_run(run_row("r1"))
+    catalog.publish_parquet()
+    assert [row["run_id"] for row in twin(tmp_path, "runs")] == ["r1"]
+    catalog.put_run(run_row("r2"))
+    write_file = catalog_writer.write_file
+    monkeypatch.setattr(catalog_writer, "write_file", _fail)
+    with pytest.raises(OSError, match="disk"):
+        catalog.publish_parquet()
+    assert [row["run_id"] for row in twin(tmp_path, "runs")] == ["r1"]
+    monkeypatch.setattr(catalog_writer, "write_file", write_file)
+    catalog.publish_parquet()
+    assert [row["run_id"] for row in twin(tmp_path, "runs")] == ["r1", "r2"]
+    for table in TABLES:
+        assert len(twin(tmp_path, table)) == len(table_rows(tmp_path, table))
+
+
+def _fail(*_: object) -> None:
+    raise OSError("disk")
+
+
+def test_the_last_versions_of_the_twin_stay_for_readers(catalog: Any, tmp_path: Path) -> None:
+    for _ in range(6):
+        catalog.publish_parquet()
+    folder = tmp_path / "catalog.parquet"
+    assert sorted(p.name for p in folder.iterdir()) == ["4", "5", "6", "CURRENT"]
+    assert (folder / "CURRENT").read_text() == "6\n"
+
+
+def test_replaced_parts_are_known_and_count_for_nothing(catalog: Any) -> None:
+    catalog.put_parts([part_row("a", 3), part_row("b", 4, replaced=9), part_row("c", 5)], [])
+    assert catalog.published_rows("r1") == {("trades", "A-B", "trades"): 8}
+    assert catalog.part_paths() == {"a", "b", "c"}
+    assert {part["path"] for part in catalog.parts_of_run("r1")} == {"a", "c"}
+
+
+def test_a_ledger_entry_is_updated_in_its_place(catalog: Any, tmp_path: Path) -> None:
+    entry = interval(0, 5, 10, 20)
+    gap = Gap("A-B", "l2", 5, "sequence", 20, 21, 106)
+    catalog.put_ledger("r1", [entry, gap])
+    entry.ts_to, entry.ordinal_last = 30, 9
+    gap.ts_to, gap.sequence_received, gap.healed_by = 40, 120, "snapshot"
+    catalog.put_ledger("r1", [entry, gap])
+    (covered,) = table_rows(tmp_path, "coverage")
+    assert (covered["ts_to"], covered["ordinal_last"], covered["is_open"]) == (30, 9, 0)
+    (lost,) = table_rows(tmp_path, "gaps")
+    assert (lost["ts_to"], lost["sequence_received"], lost["healed_by"]) == (40, 120, "snapshot")
+
+
+def _run(catalog: Any, run_id: str, entries: list, *, stop: int | None, reason: str = "") -> None:
+    catalog.put_run(run_row(run_id, ts_stop=stop, reason=reason or None))
+    catalog.put_ledger(run_id, entries)
+    catalog.join_runs([("A-B", "l2")])
+
+
+def test_runs_are_joined_by_exactly_one_gap(catalog: Any, tmp_path: Path) -> None:
+    _run(catalog, "r1", [interval(0, 5, 10, 20)], stop=25, reason="stopped")
+    lost = Gap("A-B", "l2", 3, "disconnected", 40, 41, 104)
+    _run(catalog, "r2", [interval(0, 3, 30, 40), lost], stop=45, reason="crashed")
+    _run(catalog, "r3", [interval(0, 9, 60, 70)], stop=None)
+    expected = [
+        ("r1", 5, "stopped", 20, 30, 25, 106, 100, "next_run"),
+        ("r2", 3, "disconnected", 40, 60, 41, 104, 100, "next_run"),
+    ]
+    names = ("run_id", "ordinal_from", "reason", "ts_from", "ts_to", "ts_detected")
+    names += ("sequence_expected", "sequence_received", "healed_by")
+    for _ in range(2):  # and again changes nothing
+        found = [tuple(gap[name] for name in names) for gap in table_rows(tmp_path, "gaps")]
+        assert sorted(found) == expected
+        catalog.join_runs([("A-B", "l2"), ("C-D", "l2")])
+
+
+def test_a_run_that_goes_on_is_not_joined_to_a_later_one(catalog: Any, tmp_path: Path) -> None:
+    _run(catalog, "r9", [interval(0, 9, 60, 70)], stop=80, reason="stopped")
+    _run(catalog, "r1", [interval(0, 5, 10, 20)], stop=None)
+    assert table_rows(tmp_path, "gaps") == []
+    _run(catalog, "r1", [interval(6, 8, 25, 30)], stop=31, reason="source")
+    (gap,) = table_rows(tmp_path, "gaps")
+    assert (gap["run_id"], gap["ordinal_from"], gap["ts_from"], gap["ts_to"]) == ("r1", 8, 30, 60)
+
+
+def test_an_instrument_is_in_force_until_the_next(catalog: Any, tmp_path: Path) -> None:
+    for ts, wire in ((10, "a"), (20, "a"), (30, "b"), (20, "a"), (5, "c"), (30, "b")):
+        catalog.put_instruments("r1", [InstrumentSeen(ts, instrument("A-B", wire))])
+    rows = sorted(table_rows(tmp_path, "instruments"), key=lambda row: row["ts_from"])
+    assert [(row["ts_from"], row["ts_to"], row["wire"]) for row in rows][-1] == (30, None, "b")
+    assert [row["ts_from"] for row in rows[1:]] == [row["ts_to"] for row in rows[:-1]]
+    assert (rows[0]["price_scale"], rows[0]["size_scale"], rows[0]["funds_scale"]) == (3, 1, 2)
+
+
+def test_a_run_is_forgotten_in_every_table(catalog: Any, tmp_path: Path) -> None:
+    for run_id in ("r1", "r2"):
+        catalog.put_run(run_row(run_id))
+        catalog.put_ledger(run_id, [interval(0, 5, 10, 20)])
+        catalog.put_checkpoint(dict.fromkeys(TABLES["checkpoints"].names) | {"run_id": run_id})
+    catalog.forget_run("r1")
+    for table in ("runs", "coverage", "checkpoints"):
+        assert [row["run_id"] for row in table_rows(tmp_path, table)] == ["r2"]
+    catalog.end_run("r2", 99, "crashed")
+    assert (table_rows(tmp_path, "runs")[0]["ts_stop"], catalog.checkpoint("r1")) == (99, None)
