@@ -40,6 +40,8 @@ REST_WINDOW_S = 10.0
 # Often enough that a part is never a second late, rare enough to cost nothing.
 ROLL_CHECK_S = 1.0
 STATUS_EVERY_S = 10.0
+# A whole archive opens in less; minutes of a busy market do not.
+RECOVERY_TELL_S = 2.0
 
 
 async def record(
@@ -126,9 +128,8 @@ class _Run:
             )
             if not await self._finish_unless_stopped(greeting):
                 return
-            loop = asyncio.get_running_loop()
             try:
-                tape = await loop.run_in_executor(worker, self._open_tape)
+                tape = await self._open(worker)
                 self._log = self._log.bind(run_id=tape.run_id)
                 for run in tape.recovered:
                     self._log.warning(
@@ -141,6 +142,19 @@ class _Run:
                 await self._collect(session, client, worker, tape, [run_start, *first_lines])
             finally:
                 worker.shutdown(wait=False, cancel_futures=True)
+
+    async def _open(self, worker: ThreadPoolExecutor) -> Tape:
+        """Open the archive; what takes long there is a crashed run, and is told as it goes on."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        opening = loop.run_in_executor(worker, self._open_tape)
+        while not (await asyncio.wait({opening}, timeout=RECOVERY_TELL_S))[0]:
+            self._log.warning(
+                "finishing a crashed run from its raw log, recording starts after it",
+                archive=str(self._config.archive),
+                seconds=round(loop.time() - began),
+            )
+        return opening.result()
 
     async def _finish_unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Await some work; False when a stop came first."""

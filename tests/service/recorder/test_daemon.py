@@ -436,6 +436,23 @@ async def test_a_writer_that_fails_ends_the_run_at_once() -> None:
     assert not tape.closed, "what cannot be written must not be published"
 
 
+async def test_an_archive_that_opens_slowly_says_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tape = MemoryTape()
+    monkeypatch.setattr(daemon, "RECOVERY_TELL_S", 0.1)
+
+    def open_slowly() -> MemoryTape:
+        time.sleep(0.35)
+        return tape
+
+    async with FakeVenue([BTC]) as venue:
+        await asyncio.wait_for(record(make_config(venue.url), open_slowly, for_s=0.1), 10)
+    said = "".join(capfd.readouterr())
+    assert 2 <= said.count("finishing a crashed run from its raw log") <= 3
+    assert tape.closed
+
+
 async def test_unknown_symbols_are_named_with_the_nearest() -> None:
     opened: list[str] = []
 
