@@ -88,6 +88,11 @@ class Archive:
         return self.engine().snapshot
 
     @property
+    def parts_touched(self) -> frozenset[str]:
+        """Paths of the parts that books were rebuilt from since this archive was opened."""
+        return frozenset(self._reader.touched)
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         """Every symbol recorded, sorted."""
         return self.snapshot.symbols

@@ -30,9 +30,14 @@ class PartReader:
     """Reads rows by ordinal, and full books by place, from the parts of one archive.
 
     Footers are kept, parts being immutable. Threads may share a reader.
+
+    Attributes
+    ----------
+    touched : set[str]   paths of the parts that rows were read from
     """
 
     def __init__(self, root: Path) -> None:
+        self.touched: set[str] = set()
         self._root = root
         self._footers: OrderedDict[str, _Footer] = OrderedDict()
         self._lock = threading.Lock()
@@ -107,6 +112,7 @@ class PartReader:
     def _read(
         self, path: str, footer: _Footer, groups: list[int], columns: Sequence[str]
     ) -> pa.Table:
+        self.touched.add(path)
         try:
             with pq.ParquetFile(self._root / path, metadata=footer.metadata) as file:
                 return file.read_row_groups(groups, columns=list(columns), use_threads=False)
