@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from replay.catalog import READ_TABLES, Snapshot
 from replay.engine import Engine
-from replay.errors import QueryError, ReplayError, SnapshotExpired
+from replay.errors import PartDamaged, QueryError, ReplayError, SnapshotExpired
 from replay.sql.functions import Functions
 from replay.tasks import GRID_TASKS
 from schemas.datasets import BOOK_STREAMS, DATASETS
@@ -57,6 +57,7 @@ class SqlSession:
     def __init__(self, root: Path, engine: Callable[[], Engine]) -> None:
         self._root, self._engine = root, engine
         self._shown: Snapshot | None = None
+        self._broken: list[ReplayError] = []
         self._lock = threading.RLock()
         self._functions = Functions()
         self._connection = duckdb.connect(
@@ -102,22 +103,34 @@ class SqlSession:
                 raise self._explained(error) from error
 
     def _explained(self, error: duckdb.Error) -> ReplayError:
-        if isinstance(error, duckdb.IOException):
-            for parts in self._engine().snapshot.parts.values():
-                for part in parts:
-                    if not (self._root / part.path).exists():
-                        return SnapshotExpired(part.path)
+        for broken in self._broken:
+            if str(broken) in str(error):
+                return broken
+        fault = self._fault_of_parts(error, self._engine().snapshot)
+        if fault is not None:
+            return fault
         if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
             return QueryError(str(error), f"{_VIEWS} gaps coverage instruments audits; {_MACROS}")
         if isinstance(error, duckdb.ParserException):
             return QueryError(str(error), "correct the SQL near the mark; it is DuckDB's dialect")
         return QueryError(str(error), "see https://duckdb.org/docs/ for what DuckDB expects")
 
+    def _fault_of_parts(self, error: duckdb.Error, snapshot: Snapshot) -> ReplayError | None:
+        """Return what is wrong with the part that an error of DuckDB's is about, if one is."""
+        said = str(error)
+        for parts in snapshot.parts.values():
+            for part in parts:
+                if str(self._root / part.path) in said:
+                    if (self._root / part.path).exists():
+                        return PartDamaged(part.path, said.splitlines()[0])
+                    return SnapshotExpired(part.path)
+        return None
+
     def _refresh(self) -> None:
         engine = self._engine()
         self._functions.use(engine)
         snapshot = engine.snapshot
-        if snapshot is self._shown:
+        if snapshot is self._shown and not self._broken:
             return
         for name in READ_TABLES:
             self._connection.register(f"catalog_{name}", snapshot.tables[name])
@@ -132,26 +145,33 @@ class SqlSession:
         self._defined, self._shown = True, snapshot
 
     def _show_parts(self, snapshot: Snapshot) -> None:
+        self._broken = []
         for name, dataset in DATASETS.items():
             paths = parts_listed(self._root, snapshot, name)
-            view = f"parts_of_{name}"
-            if paths:
-                source = read_parts(paths)
-            else:
-                empty = pa.schema(
-                    [
-                        field.with_type(pa.string())
-                        if pa.types.is_dictionary(field.type)
-                        else field
-                        for field in dataset.schema
-                    ]
-                )
-                source = f"no_{name}"
-                self._connection.register(source, empty.empty_table())
-            columns = ", ".join(dataset.schema.names)
-            self._connection.execute(
-                f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {source}"
+            names = ", ".join(dataset.schema.names)
+            empty = pa.schema(
+                [
+                    field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
+                    for field in dataset.schema
+                ]
             )
+            self._connection.register(f"no_{name}", empty.empty_table())
+            view = f"CREATE OR REPLACE VIEW parts_of_{name} AS SELECT {names} FROM "
+            if not paths:
+                self._connection.execute(f"{view} no_{name}")
+                continue
+            try:
+                self._connection.execute(view + read_parts(paths))
+            except duckdb.Error as error:
+                fault = self._fault_of_parts(error, snapshot)
+                if fault is None:
+                    raise
+                # Only who asks for this dataset is told: the others can still be read.
+                self._broken.append(fault)
+                told = f"(VALUES (error({_quoted(str(fault))}))) AS broken(fault)"
+                self._connection.execute(
+                    f"{view} no_{name} RIGHT JOIN {told} ON fault::VARCHAR = symbol"
+                )
 
     def _register_tasks(self, snapshot: Snapshot) -> None:
         """Register task numbers, one a batch: enough for the stream with the most full books.

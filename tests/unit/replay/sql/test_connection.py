@@ -20,14 +20,16 @@ from replay.errors import (
     BadTime,
     BookUnknown,
     OutsideArchive,
+    PartDamaged,
     QueryError,
+    SnapshotExpired,
     UnknownSymbol,
 )
 from replay.sql.connection import DEFINITIONS
 from replay.tasks import GRID_TASKS, depth_tasks
 from schemas.datasets import DATASETS
 from tests.support.archive_builder import T0, ArchiveBuilder, S
-from tests.unit.replay.conftest import SYMBOL, trade
+from tests.unit.replay.conftest import SYMBOL, tell, trade
 
 AT = "TIMESTAMP '2026-11-22 10:00:0{}'"
 
@@ -327,3 +329,36 @@ def test_a_grid_finer_than_its_tasks_is_whole_and_in_order(many_slices, monkeypa
     assert [row["sequence"] for row in found] == [
         None if not 0 <= at <= 4000 else at // 2 for at in range(-2, 4006)
     ]
+
+
+def _gone(part):
+    part.unlink()
+
+
+def _torn(part):
+    part.write_bytes(part.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize(("hurt", "kind"), [(_gone, SnapshotExpired), (_torn, PartDamaged)])
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_lost_part_is_named_and_costs_no_other_dataset(tmp_path, hurt, kind, which):
+    archive = tell(tmp_path / "it's here")
+    archive.add("trades", "ZZ-USDT", [trade(T0, 1, 1, 1, "buy")])
+    second = ArchiveBuilder(tmp_path / "two", streams=archive.streams, plain=archive.plain)
+    second.write()
+    part = sorted((second.root / "trades").rglob("*.parquet"))[which]
+    whole = part.read_bytes()
+    hurt(part)
+    with Archive(second.root) as tape:
+        for query in (
+            "SELECT sum(price) AS n FROM trades",
+            "SELECT count(*) AS n FROM trades",
+            "SELECT symbol FROM trades LIMIT 1",
+        ):
+            if hurt is _gone or which == 0 or "sum" in query:
+                with pytest.raises(kind, match=part.name):
+                    tape.sql(query)
+        assert tape.sql("SELECT count(*) AS n FROM l2_updates").to_pylist() == [{"n": 5}]
+        assert len(tape.sql(f"FROM bbo('{SYMBOL}')")) > 0
+        part.write_bytes(whole)
+        assert tape.sql("SELECT count(*) AS n FROM trades").to_pylist() == [{"n": 4}]
