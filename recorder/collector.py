@@ -150,7 +150,7 @@ class Collector:
                 # A token of an hour ago may have lapsed: each connection gets its own.
                 bullet = await self._fetch_bullet()
                 connection = Connection(
-                    number, wishes, self._profile, intake, self._uplink, log, self._note_refused
+                    number, wishes, self._profile, intake, self._uplink, log, self._note_answered
                 )
                 self._connections[name] = connection
                 # An attempt that hangs until it times out is no connection that lived.
@@ -169,12 +169,15 @@ class Collector:
         reply = await self._client.post(self._profile.bullet_path)
         return parse_bullet(parse_answer(reply.body))
 
-    def _note_refused(self, wish: Wish, answer: str) -> None:
+    def _note_answered(self, wish: Wish, refusal: str | None) -> None:
         for symbol in wish.symbols:
-            self.refused[symbol, wish.feed] = answer
+            if refusal is None:
+                self.refused.pop((symbol, wish.feed), None)
+                continue
+            self.refused[symbol, wish.feed] = refusal
             self._log.error(
                 "subscription refused, this stream is not recorded",
                 symbol=symbol,
                 feed=wish.feed,
-                answer=answer,
+                answer=refusal,
             )

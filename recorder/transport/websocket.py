@@ -48,6 +48,8 @@ FRAME_BYTES_MAX = 64 << 20
 # A peer that does not answer our close must not hold up a stop or a reconnect.
 CLOSE_TIMEOUT_S = 1.0
 REFUSED_SUBSCRIBE_PAUSE_S = 10.0
+# A topic refused may be listed later, or may have been refused by mistake: it is not given up.
+REFUSED_AGAIN_S = 300.0
 
 TOKEN_REFUSED = 401
 TOO_MANY_REQUESTS = 429
@@ -104,7 +106,8 @@ class Connection:
     sink : Sink           of every line
     uplink : Budget       of subscription messages, shared by all connections
     log : Log             with this connection bound
-    on_refused : callable   told of a subscription the venue refuses, one symbol each
+    on_answered : callable  told of each subscription answered at last: the wish, and None or what
+        the venue refused it with, one symbol each then
 
     Attributes
     ----------
@@ -119,7 +122,7 @@ class Connection:
         sink: Sink,
         uplink: Budget,
         log: Log,
-        on_refused: Callable[[Wish, str], None],
+        on_answered: Callable[[Wish, str | None], None],
         *,
         ack_timeout_s: float = ACK_TIMEOUT_S,
         welcome_timeout_s: float = WELCOME_TIMEOUT_S,
@@ -130,7 +133,7 @@ class Connection:
         self._sink = sink
         self._uplink = uplink
         self._log = log
-        self._on_refused = on_refused
+        self._on_answered = on_answered
         self._ack_timeout_s = ack_timeout_s
         self._welcome_timeout_s = welcome_timeout_s
         self._welcome = asyncio.Event()
@@ -288,17 +291,27 @@ class Connection:
                         raise _Broken(SILENT, waited) from None
 
     async def _subscribe(self, socket: _Socket) -> None:
-        """Wait for the welcome, then ask for one wish after the other until each is answered."""
+        """Wait for the welcome, then ask until everything is subscribed."""
         try:
             async with asyncio.timeout(self._welcome_timeout_s):
                 await self._welcome.wait()
         except TimeoutError:
             raise _Broken(DISCONNECTED, "no welcome in time") from None
-        queue = deque(self._wishes)
+        refused = await self._ask_for(socket, self._wishes)
+        self._log.info("subscribed", messages=len(self._wishes), refused=len(refused))
+        while refused:
+            await asyncio.sleep(REFUSED_AGAIN_S)
+            refused = await self._ask_for(socket, refused)
+
+    async def _ask_for(self, socket: _Socket, wishes: Sequence[Wish]) -> list[Wish]:
+        """Ask for one wish after the other until each is answered; return those refused."""
+        refused = []
+        queue = deque(wishes)
         while queue:
             wish = queue.popleft()
             answer = await self._ask(socket, wish)
             if not isinstance(answer, ErrorMessage):
+                self._on_answered(wish, None)
                 continue
             if answer.code == TOKEN_REFUSED:
                 raise _Broken(DISCONNECTED, f"token refused: {answer.text}")
@@ -315,8 +328,9 @@ class Connection:
                 )
                 queue.extendleft(reversed(halves))
             else:
-                self._on_refused(wish, f"code {answer.code} {answer.text}")
-        self._log.info("subscribed", messages=len(self._wishes))
+                self._on_answered(wish, f"code {answer.code} {answer.text}")
+                refused.append(wish)
+        return refused
 
     async def _ask(self, socket: _Socket, wish: Wish) -> Control | ErrorMessage:
         """Send one subscription until it is answered; each try has an id of its own."""

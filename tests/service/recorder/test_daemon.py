@@ -264,6 +264,24 @@ async def test_one_bad_symbol_costs_only_itself(capfd: pytest.CaptureFixture[str
     assert len(tape.of_kind("close")) == 1
 
 
+async def test_a_refused_symbol_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "REFUSED_AGAIN_S", 0.05)
+    tape = MemoryTape()
+    async with FakeVenue([BTC, ETH], Script(bad_symbols={ETH})) as venue:
+
+        async def scene() -> None:
+            await until(lambda: synced(tape, BTC), "the good symbol")
+            await until(lambda: venue.subscriptions.count("/market/level2:ETH-BTC") >= 2, "again")
+            venue.script.bad_symbols.clear()
+            await until(lambda: synced(tape, ETH), "the symbol listed at last")
+            asked = len(venue.subscriptions)
+            await asyncio.sleep(0.2)
+            assert len(venue.subscriptions) == asked, "what is subscribed is left alone"
+
+        await run_with(venue, tape, scene, symbols=[BTC, ETH])
+    assert len(tape.of_kind("open")) == 1
+
+
 async def test_garbage_and_binary_frames_are_kept_as_they_came() -> None:
     tape = MemoryTape()
     async with FakeVenue([BTC]) as venue:
