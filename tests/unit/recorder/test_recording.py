@@ -153,7 +153,7 @@ def test_a_roll_makes_open_rows_readable_and_keeps_the_run_open(tmp_path: Path) 
 
 def test_the_raw_log_keeps_every_line_in_order(tmp_path: Path) -> None:
     lines = market_log(Story(8, steps=40, chance=0.1))
-    tape = Recording.create(tmp_path, RecordingSettings(segment_bytes=20_000))
+    tape = Recording.create(tmp_path, RecordingSettings(segment_bytes=8_000))
     for n in range(0, len(lines), 50):
         tape.commit(lines[n : n + 50])
     tape.close()
