@@ -176,17 +176,19 @@ class Archive:
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         return replay_events(self.engine(), names, _optional(start), _optional(end), level)
 
-    def sql(self, query: str, **parameters: Any) -> pa.Table:
+    def sql(self, query: str, /, **parameters: Any) -> pa.Table:
         """Run DuckDB SQL over the views and macros of the archive.
 
         Parameters
         ----------
         query : str
-        parameters   values of `$name` in the query
+        parameters   values of `$name` in the query; an aware datetime or a datetime64 becomes a
+            TIMESTAMP_NS in UTC, as the archive's own times are
 
         Raises
         ------
         QueryError    DuckDB refused it
+        BadTime       a datetime without a zone
         ReplayError   what a macro raised
         """
         with self._lock:

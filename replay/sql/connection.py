@@ -5,19 +5,24 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+from duckdb import sqltypes
 
 from replay.catalog import READ_TABLES, Snapshot
 from replay.engine import Engine
 from replay.errors import PartDamaged, QueryError, ReplayError, SnapshotExpired
 from replay.sql.functions import Functions
 from replay.tasks import GRID_TASKS
+from replay.times import to_ns
 from schemas.datasets import BOOK_STREAMS, DATASETS
+from schemas.timestamps import format_iso
 
 DEFINITIONS = (
     "as_double", "known_at",
@@ -92,7 +97,8 @@ class SqlSession:
         with self._lock:
             try:
                 self._refresh()
-                relation = self._connection.sql(query, params=parameters or None)
+                bound = {name: _bound(value) for name, value in parameters.items()}
+                relation = self._connection.sql(query, params=bound or None)
                 return relation.to_arrow_table() if relation is not None else pa.table({})
             except duckdb.Error as error:
                 failure = self._functions.failure
@@ -204,6 +210,13 @@ def read_parts(paths: list[str]) -> str:
         f"read_parquet([\n    {listed}\n], hive_partitioning = true, "
         "hive_types = {'symbol': VARCHAR, 'date': VARCHAR})"
     )
+
+
+def _bound(value: Any) -> Any:
+    """Return a value to bind: a time as TIMESTAMP_NS, which TIMESTAMPTZ does not compare with."""
+    if not isinstance(value, datetime | np.datetime64):
+        return value
+    return duckdb.Value(format_iso(to_ns(value)).removesuffix("Z"), sqltypes.TIMESTAMP_NS)
 
 
 def _quoted(text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
@@ -180,6 +182,18 @@ def test_what_is_wrong_is_said_in_our_words(tape, query, kind, word):
 def test_values_can_be_bound(tape):
     found = tape.sql("SELECT $a::BIGINT + 1 AS b, $s AS s", a=41, s="it's")
     assert found.to_pylist() == [{"b": 42, "s": "it's"}]
+
+
+def test_times_can_be_bound_and_compared(tape):
+    moment = datetime(2026, 11, 22, 18, 0, 1, tzinfo=timezone(timedelta(hours=8)))
+    for value in (moment, np.datetime64(T0 + S, "ns")):
+        found = tape.sql("SELECT count(*) AS n FROM trades WHERE ts_recv > $query", query=value)
+        assert found.to_pylist() == [{"n": 2}]
+        book = tape.sql("SELECT DISTINCT sequence FROM book_at($symbol, $at)",
+                        symbol=SYMBOL, at=value)  # fmt: skip
+        assert book.to_pylist() == [{"sequence": 102}]
+    with pytest.raises(BadTime, match="time zone"):
+        tape.sql("SELECT $at", at=datetime(2026, 11, 22))  # noqa: DTZ001
 
 
 @pytest.fixture(scope="module")
