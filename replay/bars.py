@@ -101,7 +101,8 @@ def _bars(
     shown = np.flatnonzero((trades > 0) | (covered > 0))
     quiet = trades[shown] == 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        vwap = turned[shown] / volume[shown]
+        # Between low and high by nature; rounding alone could put it beyond.
+        vwap = np.clip(turned[shown] / volume[shown], low[shown], high[shown])
     padded = np.append(price, 0.0)
 
     def doubles(values: Doubles) -> pa.Array:

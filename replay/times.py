@@ -37,10 +37,12 @@ def to_ns(value: Any) -> int:
     if isinstance(value, bool):
         raise BadTime(value, "is no time", _REMEDY)
     if isinstance(value, int | np.integer):
-        return int(value)
+        return _within(int(value))
     if isinstance(value, str):
         try:
-            return int(value) if value.isdecimal() and len(value) > 12 else parse_iso(value)
+            if value.isdecimal() and len(value) > 12:
+                return _within(int(value))
+            return parse_iso(value)
         except TimeError as error:
             raise BadTime(value, *_problem_of(error)) from None
     if isinstance(value, datetime):
@@ -53,6 +55,12 @@ def to_ns(value: Any) -> int:
             raise BadTime(value, "is not a time", _REMEDY)
         return int(value.astype("datetime64[ns]").astype(np.int64))
     raise BadTime(value, "is no time", _REMEDY)
+
+
+def _within(ns: int) -> int:
+    if abs(ns) >= 2**63:
+        raise BadTime(ns, "is beyond 64 bits of ns", "count ns since 1970-01-01T00:00:00Z")
+    return ns
 
 
 def _problem_of(error: TimeError) -> tuple[str, str]:
@@ -76,7 +84,7 @@ def sql_to_ns(text: str | None, kind: str) -> int | None:
     if kind == "DATE":
         return day_start(text)
     if kind in {"BIGINT", "INTEGER", "HUGEINT", "UBIGINT"}:
-        return int(text)
+        return _within(int(text))
     return to_ns(text)
 
 
@@ -88,14 +96,14 @@ def every_to_ns(every: Every) -> int:
     BadTime   when it is none, or not positive
     """
     if isinstance(every, int) and not isinstance(every, bool):
-        if every > 0:
+        if 0 < every < 2**63:
             return every
     elif isinstance(every, str):
         match = _EVERY.fullmatch(every)
         if match:
             unit = match[2].lower()
             unit_ns = _UNITS.get(unit) or _UNITS.get(_LONG.get(unit.removesuffix("s"), ""))
-            if unit_ns and int(match[1]) > 0:
+            if unit_ns and 0 < int(match[1]) * unit_ns < 2**63:
                 return int(match[1]) * unit_ns
     raise BadTime(every, "is no spacing", "write it like 250ms, 1s, 5m, 1h or 1d")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from replay import Archive
 from replay.errors import BadInput, OutsideArchive, UnknownSymbol
-from tests.support.archive_builder import T0, S
+from tests.support.archive_builder import RUN, T0, ArchiveBuilder, S
 from tests.support.arrow_rows import rows_of
-from tests.unit.replay.conftest import SYMBOL
+from tests.unit.replay.conftest import SYMBOL, trade
 
 MINUTE = 60 * S
 
@@ -46,3 +49,26 @@ def test_refusals(tape):
         tape.bars(SYMBOL, T0 + S, T0, "1s")
     with pytest.raises(BadInput):
         tape.bars(SYMBOL, T0, T0 + 90 * S, 1)
+
+
+def test_an_average_stays_between_low_and_high(tmp_path):
+    builder = ArchiveBuilder(tmp_path / "archive")
+    rng = random.Random(3)
+    builder.add(
+        "trades",
+        SYMBOL,
+        [
+            trade(T0 + at, at, 5999860, size, "sell") | {"size_scale": 7}
+            for at, size in enumerate(rng.choices(range(1, 10**7), k=100))
+        ],
+    )
+    builder.catalog(
+        "coverage", symbol=SYMBOL, stream="trades", run_id=RUN, ordinal_first=0, ordinal_last=99,
+        ts_from=T0, ts_to=T0 + 99, sequence_first=0, sequence_last=99, messages=100, rows=100,
+        is_open=0,
+    )  # fmt: skip
+    builder.write()
+    with Archive(builder.root) as tape:
+        for every in (2, 3, 5, 7):
+            for bar in tape.bars(SYMBOL, T0, T0 + 100, every).to_pylist():
+                assert bar["low"] <= bar["vwap"] <= bar["high"]

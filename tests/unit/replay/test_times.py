@@ -43,6 +43,8 @@ def test_aware_datetimes_of_any_zone():
         ("soon", "write it like 2026-11-22T10:00:00.123456789Z"),
         (1.5, FORMS),
         (True, FORMS),
+        (2**63, "count ns since 1970-01-01T00:00:00Z"),
+        ("9" * 30, "count ns since 1970-01-01T00:00:00Z"),
         (np.datetime64("NaT"), FORMS),
     ],
 )  # fmt: skip
@@ -71,6 +73,8 @@ def test_sql_values(text, kind, ns):
 def test_sql_text_must_name_its_zone_though_a_timestamp_need_not():
     with pytest.raises(BadTime):
         sql_to_ns("2026-11-22 10:00:00", "VARCHAR")
+    with pytest.raises(BadTime):
+        sql_to_ns(str(2**63), "HUGEINT")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_spacings(every, ns):
     assert every_to_ns(every) == ns
 
 
-@pytest.mark.parametrize("every", ["0s", 0, -1, "a week", "1.5s", True, None])
+@pytest.mark.parametrize("every", ["0s", 0, -1, "a week", "1.5s", True, None, 2**63, "9999999999d"])
 def test_no_spacing(every):
     with pytest.raises(BadTime):
         every_to_ns(every)
