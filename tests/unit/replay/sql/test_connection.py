@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -33,6 +35,7 @@ from schemas.datasets import DATASETS
 from tests.support.archive_builder import T0, ArchiveBuilder, S
 from tests.unit.replay.conftest import SYMBOL, tell, trade
 
+LAZY_SQL = Path(__file__).parents[4] / "benchmarks" / "lazy_sql.py"
 AT = "TIMESTAMP '2026-11-22 10:00:0{}'"
 
 COLUMNS = {
@@ -376,3 +379,17 @@ def test_a_lost_part_is_named_and_costs_no_other_dataset(tmp_path, hurt, kind, w
         assert len(tape.sql(f"FROM bbo('{SYMBOL}')")) > 0
         part.write_bytes(whole)
         assert tape.sql("SELECT count(*) AS n FROM trades").to_pylist() == [{"n": 4}]
+
+
+def test_a_limit_opens_few_parts_and_a_count_holds_little():
+    done = subprocess.run(
+        [sys.executable, str(LAZY_SQL), "--parts", "8", "--rows-per-part", "60000"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    limit, count = map(json.loads, done.stdout.splitlines())
+    assert (limit["rows"], limit["parts_touched"]) == (10, 1)
+    assert limit["rows_replayed"] <= 3 * 50_000
+    assert (count["parts_touched"], count["rows_replayed"]) == (8, 480_000)
+    assert 0.45 < count["first"] / 480_000 < 0.55, "every second update changes the best"
+    assert count["memory_added_mb"] <= 150
