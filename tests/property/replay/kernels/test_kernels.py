@@ -74,9 +74,7 @@ def follow_l2(rng: np.random.Generator, kind: str, count: int) -> None:
         if rows.is_last[row] and row % 7 == 0:
             before = list(best(plain))
             assert state == [int(x or 0) for x in before]
-    shown = [
-        list(zip(p.tolist(), s.tolist(), strict=True)) for p, s in replay.sides()
-    ]
+    shown = [list(zip(p.tolist(), s.tolist(), strict=True)) for p, s in replay.sides()]
     assert shown == [[(int(p), int(s)) for p, s in side] for side in plain.whole()]
 
 
