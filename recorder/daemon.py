@@ -246,7 +246,7 @@ class _Run:
 
     def _tell_incidents(self, tape: Tape) -> None:
         for story in tape.take_incidents():
-            self._log.error("a stream was quarantined by a mistake of ours", story=story)
+            self._log.error("incident in a stream, which heals by itself", story=story)
 
     async def _until_stopped(self, intake: Intake, collector: Collector) -> None:
         """Wait for the end that was asked for; raise what ends the run before."""

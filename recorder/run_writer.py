@@ -137,7 +137,7 @@ class RunWriter:
             del self._ledger[key]
         self._joined |= settled
         self._instruments.clear()
-        self._catalog.publish_parquet()
+        self._catalog.publish_parquet(sparing=not self._is_finishing)
         return len(parts)
 
     def _record(self, parts: list[Part], settled: set[Key]) -> None:

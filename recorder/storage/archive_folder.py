@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 from types import TracebackType
 
-from recorder.errors import ArchiveLocked, ArchiveUnwritable, NotAnArchive
+from recorder.errors import ArchiveLocked, ArchiveUnwritable, CatalogDamaged, NotAnArchive
 from recorder.storage.catalog_writer import CatalogWriter
 from recorder.storage.durable import make_folder
 from schemas.archive_layout import CATALOG_DB, LOCK, UNFINISHED_SUFFIX
@@ -27,6 +27,7 @@ class ArchiveFolder:
     ------
     ArchiveLocked       when another process holds it
     ArchiveUnwritable   when the folder cannot be made or written
+    CatalogDamaged      when SQLite cannot read the catalog
     NotAnArchive        when it must exist and does not
     """
 
@@ -51,9 +52,12 @@ class ArchiveFolder:
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         try:
             self.catalog = CatalogWriter(path)
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             os.close(self._lock)
             raise ArchiveUnwritable(str(path), f"{CATALOG_DB}: {error}") from None
+        except sqlite3.DatabaseError as error:
+            os.close(self._lock)
+            raise CatalogDamaged(str(path), str(error)) from None
         except BaseException:
             os.close(self._lock)
             raise

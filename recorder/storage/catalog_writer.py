@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -20,6 +21,9 @@ from recorder.storage.durable import beside, make_folder, publish_file, sync_fol
 from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT
 from schemas.catalog import DDL, TABLES, Table
 
+# Pauses between two Parquet twins, in multiples of what writing one took: a twentieth of the
+# writer's time at most. A small catalog is published after every transaction all the same.
+_TWIN_SPACING = 20
 _KEPT_PARQUET_VERSIONS = 3  # readers that opened the one before the last may still be at it
 
 
@@ -33,6 +37,7 @@ class CatalogWriter(CatalogReader):
 
     def __init__(self, archive: Path) -> None:
         self._archive = archive
+        self._twin_due = 0.0
         super().__init__(
             sqlite3.connect(archive / CATALOG_DB, isolation_level=None, check_same_thread=False)
         )
@@ -213,8 +218,28 @@ class CatalogWriter(CatalogReader):
 
     # The Parquet twin
 
-    def publish_parquet(self) -> None:
-        """Write every table as Parquet beside the database and point CURRENT at it."""
+    def publish_parquet(self, *, sparing: bool = False) -> bool:
+        """Write every table as Parquet beside the database and point CURRENT at it.
+
+        Parameters
+        ----------
+        sparing : bool
+            Leave it for a later transaction where the last time took so long that the writer
+            would do little else: a catalog of 100,000 parts takes seconds to write.
+
+        Returns
+        -------
+        bool   whether it was written
+        """
+        began = time.monotonic()
+        if sparing and began < self._twin_due:
+            return False
+        self._write_twin()
+        ended = time.monotonic()
+        self._twin_due = ended + _TWIN_SPACING * (ended - began)
+        return True
+
+    def _write_twin(self) -> None:
         root = self._archive / CATALOG_PARQUET
         make_folder(root)
         versions = sorted(int(p.name) for p in root.iterdir() if p.name.isdecimal())

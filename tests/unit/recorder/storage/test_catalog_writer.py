@@ -183,3 +183,30 @@ def test_a_run_is_forgotten_in_every_table(catalog: Any, tmp_path: Path) -> None
         assert [row["run_id"] for row in table_rows(tmp_path, table)] == ["r2"]
     catalog.end_run("r2", 99, "crashed")
     assert (table_rows(tmp_path, "runs")[0]["ts_stop"], catalog.checkpoint("r1")) == (99, None)
+
+
+def test_a_twin_that_took_long_is_left_for_a_later_transaction(
+    catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(catalog_writer.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        catalog_writer, "write_file", _that_takes(2.0, clock, catalog_writer.write_file)
+    )
+    assert catalog.publish_parquet(sparing=True)
+    catalog.put_run(run_row("r1"))
+    clock[0] += 39.0
+    assert not catalog.publish_parquet(sparing=True)
+    assert twin(tmp_path, "runs") == []
+    clock[0] += 2.0
+    assert catalog.publish_parquet(sparing=True)
+    assert [row["run_id"] for row in twin(tmp_path, "runs")] == ["r1"]
+    assert catalog.publish_parquet(), "the end of a run is always told"
+
+
+def _that_takes(seconds: float, clock: list[float], function: Any) -> Any:
+    def slow(*words: Any) -> Any:
+        clock[0] += seconds
+        return function(*words)
+
+    return slow
