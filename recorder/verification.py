@@ -258,7 +258,7 @@ def _difference(found: pa.Table, expected: pa.Table | None) -> str:
     if found.equals(expected):
         return ""
     for row in _differing_rows(found, expected):
-        left, right = found.slice(row, 1).to_pylist()[0], expected.slice(row, 1).to_pylist()[0]
+        left, right = _row(found, row), _row(expected, row)
         names = [name for name in found.column_names if left.get(name) != right.get(name)]
         if names:
             name = names[0]
@@ -267,6 +267,15 @@ def _difference(found: pa.Table, expected: pa.Table | None) -> str:
                 f"{left[name]!r} in the part, {right[name]!r} from the raw log"
             )
     return "its columns differ"
+
+
+def _row(table: pa.Table, row: int) -> dict[str, Any]:
+    """Return one row as plain values, times as ns: pyarrow hands out no ns without pandas."""
+    piece = table.slice(row, 1)
+    return {
+        name: (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column)[0].as_py()
+        for name, column in zip(piece.column_names, piece.columns, strict=True)
+    }
 
 
 def _differing_rows(found: pa.Table, expected: pa.Table) -> Iterator[int]:

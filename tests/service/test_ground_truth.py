@@ -33,7 +33,7 @@ def test_every_book_equals_the_exchanges_or_is_refused_in_a_gap(
     market = record_market(
         tmp_path,
         symbols=SYMBOLS,
-        seconds=26,
+        seconds=38,
         rate=600,
         faults=FAULTS,
         l2_batch=l2_batch,

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from recorder.errors import AlreadyImported, ArchiveLocked, ArchiveUnwritable, CaptureError
+from recorder.errors import (
+    AlreadyImported,
+    ArchiveLocked,
+    ArchiveUnwritable,
+    CaptureError,
+    CatalogDamaged,
+)
 from recorder.importing import import_capture
 from recorder.recovery import recover
 from recorder.storage.archive_folder import ArchiveFolder
@@ -112,15 +118,13 @@ def test_an_archive_below_a_file_cannot_be_written(capture: Path, tmp_path: Path
         assert raised.value.path == str(archive)
 
 
-def test_an_archive_whose_catalog_is_no_database_cannot_be_written(
-    capture: Path, tmp_path: Path
-) -> None:
+def test_an_archive_whose_catalog_is_no_database_is_damaged(capture: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.mkdir()
     (archive / "catalog.db").write_bytes(b"no database at all" * 100)
-    with pytest.raises(ArchiveUnwritable, match=r"catalog\.db"):
+    with pytest.raises(CatalogDamaged, match="rebuild"):
         import_capture(capture, archive, KUCOIN)
-    with pytest.raises(ArchiveUnwritable):  # and not locked by the attempt before
+    with pytest.raises(CatalogDamaged):  # and not locked by the attempt before
         import_capture(capture, archive, KUCOIN)
 
 

@@ -70,5 +70,5 @@ def test_an_average_stays_between_low_and_high(tmp_path):
     builder.write()
     with Archive(builder.root) as tape:
         for every in (2, 3, 5, 7):
-            for bar in tape.bars(SYMBOL, T0, T0 + 100, every).to_pylist():
+            for bar in rows_of(tape.bars(SYMBOL, T0, T0 + 100, every)):
                 assert bar["low"] <= bar["vwap"] <= bar["high"]

@@ -15,6 +15,7 @@ from recorder.storage.catalog_writer import CatalogWriter
 from schemas.catalog import CATALOG_VERSION, TABLES
 from schemas.kucoin.rest import Instrument
 from tests.support.archive_content import table_rows
+from tests.support.arrow_rows import rows_of
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def twin(archive: Path, table: str) -> list[dict[str, Any]]:
     number = (archive / "catalog.parquet" / "CURRENT").read_text().strip()
     path = archive / "catalog.parquet" / number / f"{table}.parquet"
     assert pq.read_schema(path).equals(TABLES[table].schema)
-    return pq.read_table(path).to_pylist()
+    return rows_of(pq.read_table(path))
 
 
 def test_it_is_a_database_of_this_version_in_wal_mode(catalog: Any, tmp_path: Path) -> None:

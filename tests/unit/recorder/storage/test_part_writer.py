@@ -17,6 +17,7 @@ from recorder.storage.batch import table_of
 from recorder.storage.part_writer import PartRows, join_rows, sha256_of, write_part
 from schemas.datasets import DATASETS, SIDES
 from schemas.timestamps import date_of
+from tests.support.arrow_rows import rows_of
 from tests.support.market_log import RUN, Story, market_log
 from tests.support.pipeline_rows import Made, make
 
@@ -79,7 +80,7 @@ def test_every_column_of_a_part_is_the_pipelines(made: Made, tmp_path: Path, dat
         sequences = table["sequence"].to_pylist()
         assert (row["sequence_first"], row["sequence_last"]) == (min(sequences), max(sequences))
         for book in part.full_books:
-            rows = table.slice(book["row_first"], book["rows"]).to_pylist()
+            rows = rows_of(table.slice(book["row_first"], book["rows"]))
             assert {(r["origin"], r["ordinal"], r["sequence"]) for r in rows} == {
                 (book["origin"], book["ordinal"], book["sequence"])
             }
