@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -28,6 +29,7 @@ class ArchiveFolder:
     ArchiveLocked       when another process holds it
     ArchiveUnwritable   when the folder cannot be made or written
     CatalogDamaged      when SQLite cannot read the catalog
+    OSError             when there is no room on the disk: nothing is wrong with the archive
     NotAnArchive        when it must exist and does not
     """
 
@@ -54,6 +56,8 @@ class ArchiveFolder:
             self.catalog = CatalogWriter(path)
         except sqlite3.OperationalError as error:
             os.close(self._lock)
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+                raise OSError(errno.ENOSPC, "No space left", str(path / CATALOG_DB)) from None
             raise ArchiveUnwritable(str(path), f"{CATALOG_DB}: {error}") from None
         except sqlite3.DatabaseError as error:
             os.close(self._lock)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from recorder.errors import ArchiveLocked, ArchiveUnwritable, CatalogDamaged, NotAnArchive
+from recorder.storage import archive_folder
 from recorder.storage.archive_folder import ArchiveFolder
 
 
@@ -37,6 +40,22 @@ def test_a_catalog_that_is_no_database_is_damaged_not_unwritable(tmp_path: Path)
     for _ in range(2):  # the lock is free again after a refusal
         with pytest.raises(CatalogDamaged, match="rebuild"):
             ArchiveFolder(tmp_path)
+
+
+def test_a_full_disk_is_no_fault_of_the_archives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        db = sqlite3.connect(tmp_path / "small.db")
+        try:
+            db.executescript("PRAGMA max_page_count = 1; CREATE TABLE a (b); CREATE TABLE c (d);")
+        finally:
+            db.close()
+
+    monkeypatch.setattr(archive_folder, "CatalogWriter", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        ArchiveFolder(tmp_path / "archive")
+    assert raised.value.errno == errno.ENOSPC
 
 
 def test_leftovers_of_a_crash_are_removed_and_nothing_else(tmp_path: Path) -> None:
