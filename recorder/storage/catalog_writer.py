@@ -41,10 +41,14 @@ class CatalogWriter(CatalogReader):
         super().__init__(
             sqlite3.connect(archive / CATALOG_DB, isolation_level=None, check_same_thread=False)
         )
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(DDL)
-        sync_folder(archive)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(DDL)
+            sync_folder(archive)
+        except BaseException:
+            self._db.close()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -58,6 +58,9 @@ class KillSwitch:
         switch = self
 
         class Connection(sqlite3.Connection):
+            def __del__(self) -> None:  # what a killed process leaves open, the kernel closes
+                self.close()
+
             def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
                 if sql == "COMMIT":
                     switch.step()

@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 
 
 def query(archive: Path, sql: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect(archive / "catalog.db") as catalog:
+    with closing(sqlite3.connect(archive / "catalog.db")) as catalog:
         return catalog.execute(sql).fetchall()
 
 

@@ -45,7 +45,7 @@ def test_aware_datetimes_of_any_zone():
         (True, FORMS),
         (2**63, "count ns since 1970-01-01T00:00:00Z"),
         ("9" * 30, "count ns since 1970-01-01T00:00:00Z"),
-        (np.datetime64("NaT"), FORMS),
+        (np.datetime64("NaT", "ns"), FORMS),
     ],
 )  # fmt: skip
 def test_what_is_no_moment_is_refused_with_the_remedy(value, remedy):
