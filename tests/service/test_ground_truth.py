@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,14 @@ def test_every_book_equals_the_exchanges_or_is_refused_in_a_gap(
         assert result.asked == SEQUENCES
         assert result.answered >= 0.95 * result.asked, result
         assert result.far >= result.asked / 2, result
+        assert result.gap_probes, "the connection was cut: each book has a gap to be refused in"
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "replay.cli", "verify", str(market.archive)),
+            *("--truth", str(market.truth)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr

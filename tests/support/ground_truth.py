@@ -30,6 +30,7 @@ class Comparison:
     asked: int = 0
     answered: int = 0
     far: int = 0
+    gap_probes: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
@@ -105,6 +106,7 @@ def compare(
     asked: dict[tuple[str, str], list[int]] = {}
     ledgers: dict[tuple[str, str], Ledger] = {}
     answers: dict[tuple[str, str], list[Book | BookUnknown]] = {}
+    probes: dict[tuple[str, str], tuple[int, list[str]]] = {}
     wanted: dict[str, set[int]] = {symbol: set() for symbol in symbols}
     with Archive(archive, pin=True) as tape:
         for symbol in symbols:
@@ -115,6 +117,7 @@ def compare(
                 population = [n for n in range(first, last + 1) if n not in ledger.seeds]
                 asked[key] = draw.sample(population, count)
                 answers[key] = []
+                probes[key] = _probe_gaps(tape, symbol, stream, ledger)
                 for sequence in asked[key]:
                     try:
                         answer: Book | BookUnknown = tape.book(
@@ -126,7 +129,29 @@ def compare(
                         wanted[symbol].add(answer.sequence)
                     answers[key].append(answer)
     truth = books_at(read_lines(order_log), wanted)
-    return [_judge(key, ledgers[key], asked[key], answers[key], truth) for key in sorted(ledgers)]
+    results = []
+    for key in sorted(ledgers):
+        result = _judge(key, ledgers[key], asked[key], answers[key], truth)
+        result.gap_probes, answered = probes[key]
+        result.wrong += answered
+        results.append(result)
+    return results
+
+
+def _probe_gaps(tape: Archive, symbol: str, stream: str, ledger: Ledger) -> tuple[int, list[str]]:
+    """Ask for the first, the middle and the last sequence of every gap; return what answered."""
+    asked = {n for first, last in ledger.gaps for n in (first, (first + last) // 2, last - 1)}
+    asked = {n for n in asked if ledger.in_gap(n)}
+    wrong = []
+    for sequence in sorted(asked):
+        try:
+            tape.book(symbol, sequence=sequence, level=2 if stream == "l2" else 3)
+        except BookUnknown as unknown:
+            if unknown.gap is None:
+                wrong.append(f"{symbol} {stream} at {sequence}: refused without naming its gap")
+        else:
+            wrong.append(f"{symbol} {stream} at {sequence}: answered inside a gap")
+    return len(asked), wrong
 
 
 def _judge(
