@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
+import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as pa_dataset
 import pyarrow.parquet as pq
 import pytest
 
@@ -140,7 +143,35 @@ def test_truth_file_agrees(market: RecordedMarket) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_one_part_with_a_changed_row_is_named(market: RecordedMarket, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_three_engines_read_a_part_and_the_folder_as_users_type_it(
+    market: RecordedMarket, dataset: str
+) -> None:
+    folder = market.archive / dataset
+    parts = sorted(folder.rglob("*.parquet"))
+    rows = [pq.read_metadata(part).num_rows for part in parts]
+    assert {part.parent.name for part in parts} == {f"symbol={symbol}" for symbol in SYMBOLS}
+    for source, count in ((parts[0], rows[0]), (folder, sum(rows))):
+        arrow = pq.read_table(source)
+        assert arrow.num_rows == count
+        assert arrow.schema.field("ts_recv").type == pa.timestamp("ns")
+        assert arrow.schema.field("symbol").type == pa.dictionary(pa.int32(), pa.string())
+        assert pa_dataset.dataset(source).to_table().num_rows == count
+        frame = pl.read_parquet(source)
+        assert (frame.height, frame.schema["ts_recv"]) == (count, pl.Datetime("ns"))
+        assert frame.schema["ordinal"] == pl.Int64
+        files = source if source.is_file() else source / "**" / "*.parquet"
+        with duckdb.connect() as connection:
+            found = connection.sql(
+                "SELECT typeof(ts_recv), typeof(symbol), typeof(ordinal), count(*) "
+                f"FROM '{files}' GROUP BY ALL"
+            ).fetchall()
+        assert found == [("TIMESTAMP_NS", "VARCHAR", "BIGINT", count)]
+    hive = pa_dataset.HivePartitioning.discover(infer_dictionary=True)
+    assert pa_dataset.dataset(folder, partitioning=hive).to_table().num_rows == sum(rows)
+
+
+def test_a_part_with_one_flipped_bit_is_named(market: RecordedMarket, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     shutil.copytree(market.archive, archive)
     part = sorted((archive / "l3_events").rglob("*.parquet"))[0]
