@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ from recorder.pipeline.output import RequestBook
 from recorder.rest_log import LoggedRest
 from recorder.transport.rate_limit import Backoff
 from recorder.transport.rest import RestFailed
+from schemas.kucoin.profile import Profile
 
 RETRY_FIRST_S = 0.2
 # A venue's cache may serve an old book for seconds; asking more often than this changes nothing.
@@ -35,7 +35,7 @@ class BookRequests:
     Parameters
     ----------
     rest : LoggedRest
-    paths : Mapping[str, str]   stream → path with {symbol}
+    profile : Profile     says where books are
     draw : random.Random        jitter of the delays
 
     Attributes
@@ -43,11 +43,9 @@ class BookRequests:
     crashed : asyncio.Future   fails when a request ended by a mistake of ours; else never done
     """
 
-    def __init__(
-        self, rest: LoggedRest, paths: Mapping[str, str], draw: random.Random, log: Log
-    ) -> None:
+    def __init__(self, rest: LoggedRest, profile: Profile, draw: random.Random, log: Log) -> None:
         self._rest = rest
-        self._paths = paths
+        self._profile = profile
         self._draw = draw
         self._log = log
         self._wanted: dict[Key, RequestBook] = {}
@@ -99,7 +97,9 @@ class BookRequests:
         return backoff.next_s()
 
     async def _ask(self, command: RequestBook) -> None:
-        path = self._paths[command.stream].format(symbol=quote(command.symbol, safe=""))
+        source = self._profile.book_source(command.stream, signed=False)
+        assert source is not None, "a stream without a book is not stitched"
+        path = source.path.format(symbol=quote(command.symbol, safe=""))
         log = self._log.bind(symbol=command.symbol, stream=command.stream)
         try:
             await self._rest.ask_now(

@@ -32,7 +32,6 @@ RECONNECT_FIRST_S = 0.25
 RECONNECT_CAP_S = 10.0
 # A connection that lived this long was a good one: the next reconnect is prompt again.
 GOOD_AFTER_S = 10.0
-MINUTE_S = 60.0
 
 
 class Collector:
@@ -66,8 +65,8 @@ class Collector:
         self._log = log
         self._draw = draw
         self._numbers = count(1)
-        self._connects = Budget(profile.limits.connects_per_minute, MINUTE_S)
-        self._uplink = Budget(profile.limits.uplink_messages_per_minute, MINUTE_S)
+        self._connects = Budget(profile.limits.connects)
+        self._uplink = Budget(profile.limits.uplink_messages)
         self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._intake: Intake | None = None
@@ -84,7 +83,7 @@ class Collector:
         """Open every connection of the plan and keep it open; the intake carries out commands."""
         self._intake = intake
         rest = LoggedRest(self._client, intake.append)
-        self._books = BookRequests(rest, self._profile.book_paths, self._draw, self._log)
+        self._books = BookRequests(rest, self._profile, self._draw, self._log)
         self._keepers = [
             asyncio.create_task(self._keep(f"connection {place}", wishes, intake))
             for place, wishes in enumerate(self._plan, start=1)

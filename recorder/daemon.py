@@ -35,8 +35,8 @@ from recorder.tape import Tape
 from recorder.transport.rate_limit import Budget
 from recorder.transport.rest import RestClient, RestFailed
 from recorder.transport.session import Session, open_session
+from schemas.kucoin.profile import PUBLIC
 
-REST_WINDOW_S = 10.0
 # Often enough that a part is never a second late, rare enough to cost nothing.
 ROLL_CHECK_S = 1.0
 STATUS_EVERY_S = 10.0
@@ -113,7 +113,7 @@ class _Run:
 
     async def record(self) -> None:
         """Ask, open, collect, close."""
-        budget = Budget(self._profile.limits.rest_requests_per_10s, REST_WINDOW_S)
+        budget = Budget(self._profile.limits.rest[PUBLIC])
         first_lines: list[RawLine] = []
         started = (time.time_ns(), time.monotonic_ns())
         worker = ThreadPoolExecutor(1, "writer")

@@ -154,10 +154,10 @@ class Pipeline:
         if url.path == urlsplit(self._profile.symbols_path).path:
             self._on_symbols(line, output)
             return
-        stream = self._profile.stream_of_book(url.path)
+        source = self._profile.source_of_path(url.path)
         symbol = parse_qs(url.query).get("symbol", [""])[0]
-        if stream and symbol:
-            self._on_book(streams, line, (symbol, stream), output)
+        if source and symbol:
+            self._on_book(streams, line, (symbol, source.stream), output)
         else:
             self.counts["rest_answer_other"] += 1
 

@@ -12,6 +12,8 @@ import random
 
 from aiolimiter import AsyncLimiter
 
+from schemas.kucoin.profile import Rate
+
 BURST_SHARE = 0.25
 SUSTAINED_SHARE = 0.7
 
@@ -21,21 +23,20 @@ class Budget:
 
     Parameters
     ----------
-    limit : int        what the venue allows in one window
-    window_s : float   length of that window, seconds
+    limit : Rate   what the venue allows
     """
 
-    def __init__(self, limit: int, window_s: float) -> None:
-        burst = max(1.0, limit * BURST_SHARE)
-        rate_per_s = limit * SUSTAINED_SHARE / window_s
+    def __init__(self, limit: Rate) -> None:
+        burst = max(1.0, limit.count * BURST_SHARE)
+        rate_per_s = limit.count * SUSTAINED_SHARE / limit.window_s
         self._bucket = AsyncLimiter(burst, burst / rate_per_s)
         self._paused_until = 0.0
 
-    async def take(self) -> None:
-        """Wait until one more action is allowed."""
+    async def take(self, weight: int = 1) -> None:
+        """Wait until an action of this weight is allowed."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._bucket.acquire()
+            await self._bucket.acquire(weight)
             if (rest_s := self._paused_until - loop.time()) <= 0:
                 return
             # The permit lapses with the wait: after a pause everyone queues anew.

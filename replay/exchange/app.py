@@ -33,6 +33,7 @@ from replay.exchange.session import DENIED, Session, SessionLimits
 from replay.exchange.source import Source
 from replay.exchange.tokens import Tokens
 from schemas.kucoin.control import ErrorMessage, format_control
+from schemas.kucoin.profile import PUBLIC
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 
 NS = 1_000_000_000
@@ -51,9 +52,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ServerLimits:
     """What one address may do; None anywhere lifts that limit."""
 
-    rest_per_10s: int | None = KUCOIN_2019.limits.rest_requests_per_10s
+    rest_per_10s: int | None = KUCOIN_2019.limits.rest[PUBLIC].count
     connections_max: int | None = KUCOIN_2019.limits.connections_max
-    connects_per_minute: int | None = KUCOIN_2019.limits.connects_per_minute
+    connects_per_minute: int | None = KUCOIN_2019.limits.connects.count
     session: SessionLimits = field(default_factory=SessionLimits)
 
     @classmethod

@@ -58,7 +58,7 @@ class SessionLimits:
     """
 
     topics_max: int | None = KUCOIN_2019.limits.topics_per_connection
-    subscribes_per_minute: int | None = KUCOIN_2019.limits.uplink_messages_per_minute
+    subscribes_per_minute: int | None = KUCOIN_2019.limits.uplink_messages.count
     idle_ns: int = KUCOIN_2019.limits.idle_disconnect_s * NS
     queue_max: int = 50_000
     queue_bytes_max: int = 64 << 20

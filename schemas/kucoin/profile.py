@@ -8,18 +8,65 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
+PUBLIC, PRIVATE = "public", "private"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many actions, or so much weight, in any window of so many seconds."""
+
+    count: int
+    window_s: float
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the venue allows; each with its unit in the name."""
+    """What the venue allows.
+
+    Attributes
+    ----------
+    connections_max : int          websockets open at once from one address
+    connects : Rate                new websockets
+    topics_per_connection : int
+    topics_per_message : int
+    uplink_messages : Rate         messages we send, on all websockets together
+    rest : Mapping[str, Rate]      weight of requests by pool: `public` an address, `private` a key
+    rest_weights : Mapping[str, int]   weight of a path; 1 for any other
+    idle_disconnect_s : int        a websocket that sends no ping for so long is cut
+    token_life_s : int | None      age at which a websocket and its token end; None: not stated
+    """
 
     connections_max: int
-    connects_per_minute: int
+    connects: Rate
     topics_per_connection: int
     topics_per_message: int
-    uplink_messages_per_minute: int
-    rest_requests_per_10s: int
+    uplink_messages: Rate
+    rest: Mapping[str, Rate]
+    rest_weights: Mapping[str, int]
     idle_disconnect_s: int
+    token_life_s: int | None
+
+    def weight(self, path: str) -> int:
+        """Return what one request of a path costs; a query behind it makes no difference."""
+        return self.rest_weights.get(path.partition("?")[0], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class BookSource:
+    """A REST path that answers with a book.
+
+    Attributes
+    ----------
+    stream : str         l2 or l3
+    path : str           with {symbol}
+    depth : int | None   levels a side at most; None: the whole book
+    signed : bool        needs an API key
+    """
+
+    stream: str
+    path: str
+    depth: int | None = None
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +75,15 @@ class Profile:
 
     Attributes
     ----------
+    valid_from : str       first day it was spoken
+    status_path, key_path : str | None   state of the exchange; permissions of the key in use
+    books : tuple          sources of full books, the best one of a stream first
+    captured_books : tuple never asked, but captures have their answers
     topics : feed (level2, level3, match, snapshot, ticker) → topic prefix on the wire
-    book_paths : stream (l2, l3) → REST path of its full book, with {symbol}
-    other_book_paths : REST path of another full book → stream; never asked, but captures have it
     continuity : "strict" or "overlap"
+    time_units : feed → unit of its `time`: ms or ns
+    trade_sequences : "book" (the number space of the book) or "trade" (trade ids, with holes)
+    key_version : str      KC-API-KEY-VERSION of keys made today
     """
 
     name: str
@@ -41,20 +93,38 @@ class Profile:
     rest_url: str
     bullet_path: str
     symbols_path: str
+    tickers_path: str
     timestamp_path: str
     histories_path: str
-    book_paths: Mapping[str, str]
-    other_book_paths: Mapping[str, str]
+    status_path: str | None
+    key_path: str | None
+    books: tuple[BookSource, ...]
+    captured_books: tuple[BookSource, ...]
     topics: Mapping[str, str]
     continuity: str
+    time_units: Mapping[str, str]
+    trade_sequences: str
+    key_version: str
     limits: Limits
 
-    def stream_of_book(self, path: str) -> str | None:
-        """Return the stream whose full book a REST path answers with, None for any other path."""
-        for stream, own_path in self.book_paths.items():
-            if path == own_path.partition("?")[0]:
-                return stream
-        return self.other_book_paths.get(path)
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """What can be subscribed to in this dialect, in the order of the configuration's words."""
+        return tuple(self.topics)
+
+    def book_source(self, stream: str, *, signed: bool) -> BookSource | None:
+        """Return where to ask for a full book of a stream, with or without a key."""
+        for source in self.books:
+            if source.stream == stream and (signed or not source.signed):
+                return source
+        return None
+
+    def source_of_path(self, path: str) -> BookSource | None:
+        """Return the source whose answer a REST path has, None for any path without a book."""
+        for source in (*self.books, *self.captured_books):
+            if path == source.path.partition("?")[0]:
+                return source
+        return None
 
     @property
     def hash(self) -> str:

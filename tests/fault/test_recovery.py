@@ -260,7 +260,7 @@ rules = RollRules(rows_min=1, roll_interval_s=0.05)
 tape = Recording.create(archive, RecordingSettings(200_000, rules))
 fields = {"run_id": tape.run_id, "profile": PROFILE.name, "symbols": ["A-B"], "feeds": ["level2"]}
 tape.commit([RawLine("run_start", start, 0, fields=fields), RawLine("open", start, 0, 1)])
-url = "http://127.0.0.1:1" + PROFILE.book_paths["l2"].format(symbol="A-B")
+url = "http://127.0.0.1:1" + PROFILE.book_source("l2", signed=False).path.format(symbol="A-B")
 book = whole_l2_book(first, [("1", "1")], [("2", "1")])
 sequence, ts = first, start
 while True:

@@ -157,7 +157,7 @@ def _synthetic_capture(symbol: str, matches: int, path: Path) -> None:
         "bids": [(text.price_text(p), text.size_text(s)) for p, s in bids],
         "asks": [(text.price_text(p), text.size_text(s)) for p, s in asks],
     }
-    url = PROFILE.rest_url + PROFILE.book_paths["l2"].format(symbol=symbol)
+    url = PROFILE.rest_url + PROFILE.book_source("l2", signed=False).path.format(symbol=symbol)
     now, seen = 1_700_000_000_000_000, 0
     with path.open("w", encoding="utf-8") as file:
 

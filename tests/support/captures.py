@@ -6,7 +6,7 @@ import json
 
 from tests.support.market_log import PROFILE, l2_frame, whole_l2_book
 
-URL = "https://api.kucoin.com" + PROFILE.book_paths["l2"].format(symbol="A-B")
+URL = "https://api.kucoin.com" + PROFILE.book_source("l2", signed=False).path.format(symbol="A-B")
 
 
 def capture_lines(count: int, first: int = 100, second: int = 1_700_000_000) -> list[str]:

@@ -224,7 +224,8 @@ class MarketLog:
 
     @staticmethod
     def _url(symbol: str, stream: str) -> str:
-        return "http://127.0.0.1:1" + PROFILE.book_paths[stream].format(symbol=symbol)
+        path = PROFILE.book_source(stream, signed=False).path
+        return "http://127.0.0.1:1" + path.format(symbol=symbol)
 
     # Connections
 

@@ -4,8 +4,9 @@ from difflib import get_close_matches
 
 from schemas.kucoin.profile import Profile
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
 
-PROFILES: dict[str, Profile] = {profile.name: profile for profile in (KUCOIN_2019,)}
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (KUCOIN_2019, KUCOIN_CLASSIC)}
 
 
 class UnknownProfile(ValueError):

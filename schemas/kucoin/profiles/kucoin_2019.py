@@ -1,6 +1,6 @@
 """KuCoin as its document of February 2019 describes it: full public books of both levels."""
 
-from schemas.kucoin.profile import Limits, Profile
+from schemas.kucoin.profile import PRIVATE, PUBLIC, BookSource, Limits, Profile, Rate
 
 KUCOIN_2019 = Profile(
     name="kucoin-2019",
@@ -10,14 +10,17 @@ KUCOIN_2019 = Profile(
     rest_url="https://api.kucoin.com",
     bullet_path="/api/v1/bullet-public",
     symbols_path="/api/v1/symbols",
+    tickers_path="/api/v1/market/allTickers",
     timestamp_path="/api/v1/timestamp",
     histories_path="/api/v1/market/histories?symbol={symbol}",
-    book_paths={
+    status_path=None,
+    key_path=None,
+    books=(
         # v1 of the full level-2 book sorts asks high to low and was announced to end; v2 it is.
-        "l2": "/api/v2/market/orderbook/level2?symbol={symbol}",
-        "l3": "/api/v1/market/orderbook/level3?symbol={symbol}",
-    },
-    other_book_paths={"/api/v1/market/orderbook/level2": "l2"},
+        BookSource("l2", "/api/v2/market/orderbook/level2?symbol={symbol}"),
+        BookSource("l3", "/api/v1/market/orderbook/level3?symbol={symbol}"),
+    ),
+    captured_books=(BookSource("l2", "/api/v1/market/orderbook/level2?symbol={symbol}"),),
     topics={
         "level2": "/market/level2",
         "level3": "/market/level3",
@@ -28,13 +31,19 @@ KUCOIN_2019 = Profile(
     # "ensure that the sequence_start of the new l2update link up with the sequence_end of the
     # previous": step 4 of the document's calibration.
     continuity="strict",
+    # The document gives level2 and ticker no time; captures of later years have it, in ms.
+    time_units={"level2": "ms", "level3": "ns", "match": "ns", "snapshot": "ms", "ticker": "ms"},
+    trade_sequences="book",
+    key_version="1",
     limits=Limits(
         connections_max=10,
-        connects_per_minute=30,
+        connects=Rate(30, 60.0),
         topics_per_connection=100,
         topics_per_message=100,
-        uplink_messages_per_minute=120,
-        rest_requests_per_10s=100,
+        uplink_messages=Rate(120, 60.0),
+        rest={PUBLIC: Rate(100, 10.0), PRIVATE: Rate(200, 10.0)},
+        rest_weights={},
         idle_disconnect_s=60,
+        token_life_s=None,
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +15,13 @@ from recorder.book_requests import BookRequests
 from recorder.logs import get_log
 from recorder.pipeline.output import RequestBook
 from recorder.transport.rest import RestFailed, RestReply
+from schemas.kucoin.profile import BookSource
+from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 
-PATHS = {"l2": "/l2?symbol={symbol}", "l3": "/l3?symbol={symbol}"}
+PROFILE = replace(
+    KUCOIN_2019,
+    books=(BookSource("l2", "/l2?symbol={symbol}"), BookSource("l3", "/l3?symbol={symbol}")),
+)
 
 
 class FakeRest:
@@ -57,7 +63,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(rest: FakeRest) -> BookRequests:
-    return BookRequests(rest, PATHS, random.Random(1), get_log("test"))  # type: ignore[arg-type]
+    return BookRequests(rest, PROFILE, random.Random(1), get_log("test"))  # type: ignore[arg-type]
 
 
 def want(request_id: int, symbol: str = "A-B", stream: str = "l2") -> RequestBook:

@@ -12,6 +12,7 @@ from aiohttp import web
 from recorder.transport import rest
 from recorder.transport.rate_limit import Budget
 from recorder.transport.rest import RestClient, RestFailed
+from schemas.kucoin.profile import Rate
 
 GOOD = b'{"code":"200000","data":{}}'
 
@@ -41,7 +42,7 @@ async def server() -> AsyncIterator[tuple[Server, RestClient, Budget]]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    budget = Budget(1000, 1.0)
+    budget = Budget(Rate(1000, 1.0))
     async with aiohttp.ClientSession() as session:
         yield told, RestClient(session, f"http://127.0.0.1:{port}", budget, 0.3), budget
     await runner.cleanup()

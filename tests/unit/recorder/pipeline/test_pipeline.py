@@ -47,7 +47,8 @@ class Shell:
 
     def book(self, sequence: int, stream: str = "l2", request_id: int | None = 1) -> list[Any]:
         """Feed an answer: one bid of 1 at 1, one ask of 1 at 2."""
-        url = "http://127.0.0.1:1" + PROFILE.book_paths[stream].format(symbol=SYMBOL)
+        path = PROFILE.book_source(stream, signed=False).path
+        url = "http://127.0.0.1:1" + path.format(symbol=SYMBOL)
         sides = ([("1", "1")], [("2", "1")])
         if stream == "l3":
             sides = ([("b1", "1", "1")], [("a1", "2", "1")])  # type: ignore[assignment]
@@ -130,7 +131,7 @@ def test_a_timer_asks_on_a_quiet_market_and_a_failure_asks_again() -> None:
     assert shell.line("timer", timer_id=1, **fields) == [RequestBook(SYMBOL, "l2", 1)]
     again = shell.line("rest_failure", request_id=1, error="timeout", url="", **fields)
     assert again == [RequestBook(SYMBOL, "l2", 2)]
-    url = "http://127.0.0.1:1" + PROFILE.book_paths["l2"].format(symbol=SYMBOL)
+    url = "http://127.0.0.1:1" + PROFILE.book_source("l2", signed=False).path.format(symbol=SYMBOL)
     for request_id, body in ((2, format_api_error("429000", "wait")), (3, b"<html>")):
         commands = shell.line("rest_answer", body, url=url, request_id=request_id, **fields)
         assert commands == [RequestBook(SYMBOL, "l2", request_id + 1)]
@@ -150,7 +151,7 @@ def test_a_capture_may_begin_with_the_book() -> None:
 
 def test_answers_that_are_no_books_of_a_symbol_change_nothing() -> None:
     shell = Shell()
-    path = PROFILE.book_paths["l2"].partition("?")[0]
+    path = PROFILE.book_source("l2", signed=False).path.partition("?")[0]
     for url in (f"http://h{path}", "http://h/api/v1/timestamp"):
         shell.line("rest_answer", whole_l2_book(1, [], []), url=url)
     assert shell.made.pipeline.counts["rest_answer_other"] == 2
@@ -543,7 +544,7 @@ def test_an_audit_is_kept_and_not_applied() -> None:
 def test_an_empty_book_is_one_row_without_side() -> None:
     shell = Shell()
     shell.recv(l2_frame(SYMBOL, 1, 1, bids=[("1", "3", 1)]))
-    url = "http://h" + PROFILE.book_paths["l2"].format(symbol=SYMBOL)
+    url = "http://h" + PROFILE.book_source("l2", signed=False).path.format(symbol=SYMBOL)
     body = b'{"code":"200000","data":{"sequence":"0","bids":null,"asks":null}}'
     shell.line("rest_answer", body, url=url, symbol=SYMBOL, stream="l2", request_id=1)
     (row,) = shell.made.rows("book_snapshots", SYMBOL, "l2")

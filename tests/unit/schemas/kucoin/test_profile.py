@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from schemas.kucoin.profile import Rate
 from schemas.kucoin.profiles import PROFILES, UnknownProfile, profile_named
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
 
 
 def test_a_profile_is_found_by_its_name() -> None:
@@ -20,18 +22,19 @@ def test_an_unknown_name_is_told_with_the_nearest_and_the_known() -> None:
         profile_named("kucoin-2091")
     assert caught.value.name == "kucoin-2091"
     assert str(caught.value) == (
-        "profile 'kucoin-2091' is unknown; did you mean 'kucoin-2019'? known: kucoin-2019"
+        "profile 'kucoin-2091' is unknown; did you mean 'kucoin-2019'? "
+        "known: kucoin-2019, kucoin-classic"
     )
 
 
 def test_a_name_like_none_gets_no_guess() -> None:
-    with pytest.raises(UnknownProfile, match=r"^profile 'zz' is unknown; known: kucoin-2019$"):
+    with pytest.raises(UnknownProfile, match=r"^profile 'zz' is unknown; known: kucoin-2019, "):
         profile_named("zz")
 
 
 def test_the_hash_follows_the_content() -> None:
     same, other = replace(KUCOIN_2019), replace(KUCOIN_2019, continuity="overlap")
-    slower = replace(KUCOIN_2019, limits=replace(KUCOIN_2019.limits, connects_per_minute=29))
+    slower = replace(KUCOIN_2019, limits=replace(KUCOIN_2019.limits, connections_max=9))
     assert same.hash == KUCOIN_2019.hash
     assert len({KUCOIN_2019.hash, other.hash, slower.hash}) == 3
     assert len(KUCOIN_2019.hash) == 64
@@ -39,14 +42,38 @@ def test_the_hash_follows_the_content() -> None:
 
 def test_the_limits_are_those_of_the_document() -> None:
     limits = KUCOIN_2019.limits
-    assert (limits.connections_max, limits.connects_per_minute) == (10, 30)
-    assert (limits.topics_per_connection, limits.uplink_messages_per_minute) == (100, 120)
-    assert (limits.rest_requests_per_10s, limits.idle_disconnect_s) == (100, 60)
-    assert set(KUCOIN_2019.book_paths) == {"l2", "l3"}
+    assert (limits.connections_max, limits.connects) == (10, Rate(30, 60.0))
+    assert (limits.topics_per_connection, limits.uplink_messages) == (100, Rate(120, 60.0))
+    assert (limits.rest["public"], limits.idle_disconnect_s) == (Rate(100, 10.0), 60)
+    assert {source.stream for source in KUCOIN_2019.books} == {"l2", "l3"}
+
+
+def stream_of(path: str) -> str | None:
+    source = KUCOIN_2019.source_of_path(path)
+    return source and source.stream
 
 
 def test_books_of_both_versions_are_known_by_their_path() -> None:
-    assert KUCOIN_2019.stream_of_book("/api/v2/market/orderbook/level2") == "l2"
-    assert KUCOIN_2019.stream_of_book("/api/v1/market/orderbook/level2") == "l2"
-    assert KUCOIN_2019.stream_of_book("/api/v1/market/orderbook/level3") == "l3"
-    assert KUCOIN_2019.stream_of_book("/api/v1/market/orderbook/level2_100") is None
+    assert stream_of("/api/v2/market/orderbook/level2") == "l2"
+    assert stream_of("/api/v1/market/orderbook/level2") == "l2"
+    assert stream_of("/api/v1/market/orderbook/level3") == "l3"
+    assert stream_of("/api/v1/market/orderbook/level2_100") is None
+
+
+def test_today_a_whole_book_needs_a_key() -> None:
+    keyless = KUCOIN_CLASSIC.book_source("l2", signed=False)
+    signed = KUCOIN_CLASSIC.book_source("l2", signed=True)
+    assert keyless is not None
+    assert (keyless.depth, keyless.signed) == (100, False)
+    assert signed is not None
+    assert (signed.depth, signed.signed) == (None, True)
+    assert KUCOIN_CLASSIC.book_source("l3", signed=True) is None
+    assert KUCOIN_CLASSIC.source_of_path("/api/v1/market/orderbook/level2_100") == keyless
+    assert "level3" not in KUCOIN_CLASSIC.feeds
+
+
+def test_a_request_weighs_what_the_venue_says() -> None:
+    limits = KUCOIN_CLASSIC.limits
+    assert limits.weight("/api/v1/market/orderbook/level2_100?symbol=BTC-USDT") == 2
+    assert limits.weight("/api/v1/market/stats?symbol=BTC-USDT") == 1
+    assert limits.rest["public"] == Rate(2_000, 30.0)
