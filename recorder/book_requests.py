@@ -17,7 +17,7 @@ from recorder.pipeline.output import RequestBook
 from recorder.rest_log import LoggedRest
 from recorder.transport.rate_limit import Backoff
 from recorder.transport.rest import RestFailed
-from schemas.kucoin.profile import Profile
+from schemas.kucoin.profile import BookSource, Profile
 
 RETRY_FIRST_S = 0.2
 # A venue's cache may serve an old book for seconds; asking more often than this changes nothing.
@@ -36,6 +36,7 @@ class BookRequests:
     ----------
     rest : LoggedRest
     profile : Profile     says where books are
+    signed : bool         there is an API key: whole books may be asked
     draw : random.Random        jitter of the delays
 
     Attributes
@@ -43,9 +44,18 @@ class BookRequests:
     crashed : asyncio.Future   fails when a request ended by a mistake of ours; else never done
     """
 
-    def __init__(self, rest: LoggedRest, profile: Profile, draw: random.Random, log: Log) -> None:
+    def __init__(
+        self,
+        rest: LoggedRest,
+        profile: Profile,
+        draw: random.Random,
+        log: Log,
+        *,
+        signed: bool = False,
+    ) -> None:
         self._rest = rest
         self._profile = profile
+        self._signed = signed
         self._draw = draw
         self._log = log
         self._wanted: dict[Key, RequestBook] = {}
@@ -79,7 +89,8 @@ class BookRequests:
         try:
             while key in self._wanted:
                 await asyncio.sleep(self._delay_s(key))
-                await self._rest.wait_turn()
+                source, path = self._source(key)
+                await self._rest.wait_turn(path, signed=source.signed)
                 # Only now: a turn can take long, and the answer to an older wish is of no use.
                 command = self._wanted.pop(key)
                 with suppress(RestFailed):  # logged; the stitcher asks again
@@ -96,14 +107,20 @@ class BookRequests:
             return 0.0
         return backoff.next_s()
 
-    async def _ask(self, command: RequestBook) -> None:
-        source = self._profile.book_source(command.stream, signed=False)
+    def _source(self, key: Key) -> tuple[BookSource, str]:
+        """Return where the book of a stream is asked, and the path for its symbol."""
+        symbol, stream = key
+        source = self._profile.book_source(stream, signed=self._signed)
         assert source is not None, "a stream without a book is not stitched"
-        path = source.path.format(symbol=quote(command.symbol, safe=""))
+        return source, source.path.format(symbol=quote(symbol, safe=""))
+
+    async def _ask(self, command: RequestBook) -> None:
+        source, path = self._source((command.symbol, command.stream))
         log = self._log.bind(symbol=command.symbol, stream=command.stream)
         try:
             await self._rest.ask_now(
                 path,
+                signed=source.signed,
                 symbol=command.symbol,
                 stream=command.stream,
                 request_id=command.request_id,

@@ -25,21 +25,26 @@ class LoggedRest:
         self._client = client
         self._append = append
 
-    async def ask(self, path: str, **fields: object) -> RestReply:
+    async def ask(self, path: str, *, signed: bool = False, **fields: object) -> RestReply:
         """Wait for the budget, GET, and log both; `fields` stand in every line.
+
+        Parameters
+        ----------
+        path : str      with its query
+        signed : bool   asked with the API key, out of its budget
 
         Raises
         ------
         RestFailed   as the client; the failure has been logged
         """
-        await self.wait_turn()
-        return await self.ask_now(path, **fields)
+        await self.wait_turn(path, signed=signed)
+        return await self.ask_now(path, signed=signed, **fields)
 
-    async def wait_turn(self) -> None:
-        """Wait until the budget has room for one request."""
-        await self._client.wait_turn()
+    async def wait_turn(self, path: str, *, signed: bool = False) -> None:
+        """Wait until the budget has room for one request of this path."""
+        await self._client.wait_turn(path, signed=signed)
 
-    async def ask_now(self, path: str, **fields: object) -> RestReply:
+    async def ask_now(self, path: str, *, signed: bool = False, **fields: object) -> RestReply:
         """GET and log as `ask` does; the caller has waited for its turn.
 
         Raises
@@ -49,7 +54,7 @@ class LoggedRest:
         asked = {"url": self._client.url(path), **fields}
         self._append(stamp_line("rest_request", asked))
         try:
-            reply = await self._client.get(path)
+            reply = await self._client.get(path, signed=signed)
         except RestFailed as failure:
             outcome = {**asked, "status": failure.status, "error": failure.problem}
             self._append(stamp_line("rest_failure", outcome))

@@ -81,17 +81,19 @@ class RestClient:
         """Return the whole address of a path."""
         return f"{self._base_url}{path}"
 
-    async def wait_turn(self) -> None:
+    async def wait_turn(self, path: str = "", *, signed: bool = False) -> None:
         """Wait until the budget has room for one request."""
+        del path, signed  # one budget serves every request
         await self._budget.take()
 
-    async def get(self, path: str) -> RestReply:
+    async def get(self, path: str, *, signed: bool = False) -> RestReply:
         """Send a GET now; the caller has waited for its turn.
 
         Raises
         ------
         RestFailed   without a usable answer; the budget is paused where the venue wants quiet
         """
+        del signed  # no endpoint in use needs a key
         return await self._request("GET", path)
 
     async def post(self, path: str) -> RestReply:

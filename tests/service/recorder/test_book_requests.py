@@ -36,10 +36,10 @@ class FakeRest:
         self.turn = asyncio.Event()
         self.turn.set()
 
-    async def wait_turn(self) -> None:
+    async def wait_turn(self, path: str, *, signed: bool = False) -> None:
         await self.turn.wait()
 
-    async def ask_now(self, path: str, **fields: Any) -> RestReply:
+    async def ask_now(self, path: str, *, signed: bool = False, **fields: Any) -> RestReply:
         now = asyncio.get_running_loop().time()
         self.asked.append((path, fields["request_id"], now))
         self.under_way += 1
