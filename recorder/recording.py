@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recorder.meters import Meters
 from recorder.pipeline.output import Command
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
@@ -51,7 +53,8 @@ class Recording:
     ----------
     run_id : str
     recovered : list[Recovered]   crashed runs that were finished at the start
-    durable : Counter[int]        frames on disk by connection, counted after the fsync
+    archive : ArchiveFolder       what is recorded into; its catalog is this thread's as well
+    meters : Meters               what has been counted
     """
 
     def __init__(
@@ -59,10 +62,10 @@ class Recording:
     ) -> None:
         self.run_id = new_run_id()
         self.recovered = recovered
-        self.durable: Counter[int] = Counter()
-        self._archive = archive
+        self.archive = archive
+        self.meters = Meters()
         self._raw_log = RawLogWriter(archive.path, self.run_id, settings.segment_bytes)
-        self._writer = RunWriter(archive.path, archive.catalog, settings.rules)
+        self._writer = RunWriter(archive.path, archive.catalog, settings.rules, meters=self.meters)
 
     @classmethod
     def create(cls, archive: Path, settings: RecordingSettings) -> Recording:
@@ -92,12 +95,14 @@ class Recording:
         """
         if not lines:
             return []
-        self._raw_log.append(lines)
-        for line in lines:
-            if line.kind == "recv":
-                self.durable[line.connection] += 1
+        began = time.monotonic()
+        raw_bytes = self._raw_log.append(lines)
+        self.meters.fsync_s.add(self._raw_log.fsync_s)
+        self.meters.count_durable(lines, raw_bytes)
         self._writer.raw_position = (self._raw_log.path, self._raw_log.bytes)
-        return self._writer.process(lines)
+        commands = self._writer.process(lines)
+        self.meters.commit_s.add(time.monotonic() - began)
+        return commands
 
     def roll(self, ts_now: int, *, force: bool = False) -> int:
         """Publish the parts due at `ts_now` (ns UTC), or all; return how many."""
@@ -113,12 +118,12 @@ class Recording:
                 self._writer.finish("crashed")
         finally:
             self._raw_log.close()
-            self._archive.close()
+            self.archive.close()
 
     def abandon(self) -> None:
         """Give the archive free without publishing: the next start recovers from the raw log."""
         self._raw_log.close()
-        self._archive.close()
+        self.archive.close()
 
     def take_incidents(self) -> list[str]:
         """Return the stories of quarantined streams since the last call."""
@@ -132,6 +137,11 @@ class Recording:
     def counts(self) -> dict[str, int]:
         """Return lines by kind and frames by what became of them."""
         return dict(self._writer.pipeline.counts)
+
+    @property
+    def durable(self) -> Counter[int]:
+        """Frames on disk by connection, counted after the fsync."""
+        return self.meters.durable
 
     @property
     def raw_bytes(self) -> int:

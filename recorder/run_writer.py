@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from recorder.meters import Meters
 from recorder.pipeline.output import Command, Gap, InstrumentSeen, Interval, Output, Rows
 from recorder.pipeline.pipeline import Pipeline
 from recorder.pipeline.routes import Key
@@ -30,6 +31,8 @@ class RunWriter:
     rules : RollRules
     published : RowCounts
         Rows of this run that parts hold already: the first so many are not written again.
+    meters : Meters or None
+        Counts what is made and published, where somebody watches.
 
     Attributes
     ----------
@@ -45,12 +48,14 @@ class RunWriter:
         catalog: CatalogWriter,
         rules: RollRules,
         published: RowCounts | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self.pipeline = Pipeline()
         self.incidents: list[str] = []
         self.raw_position: tuple[str, int] = ("", 0)
         self._archive = archive
         self._catalog = catalog
+        self._meters = meters
         self._open = OpenParts(rules)
         self._to_skip: RowCounts = dict(published or {})
         self._ledger: dict[Key, dict[int, Interval | Gap]] = {}
@@ -105,6 +110,8 @@ class RunWriter:
             self._ledger.setdefault((entry.symbol, entry.stream), {})[id(entry)] = entry
         self._instruments += output.instruments
         self.incidents += output.incidents
+        if self._meters is not None:
+            self._meters.count_output(output)
 
     def _unpublished(self, batches: list[Rows]) -> Iterable[Rows]:
         if not self._to_skip:
@@ -137,6 +144,8 @@ class RunWriter:
             del self._ledger[key]
         self._joined |= settled
         self._instruments.clear()
+        if self._meters is not None:
+            self._meters.count_parts(part.row for part in parts)
         self._catalog.publish_parquet(sparing=not self._is_finishing)
         return len(parts)
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from recorder.config import Config
+from recorder.meters import Meters
 from recorder.pipeline.output import Command
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
 from recorder.recording import MIB, Recording, RecordingSettings
 from recorder.recovery import Recovered
+from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.open_parts import RollRules
 
 
@@ -25,11 +27,19 @@ class Tape(Protocol):
     def recovered(self) -> Sequence[Recovered]:
         """Crashed runs that opening this archive has finished."""
 
+    @property
+    def meters(self) -> Meters:
+        """What has been counted; its numbers may be read in any thread."""
+
+    @property
+    def archive(self) -> ArchiveFolder | None:
+        """The folder that is written; None of a stand-in without a disk."""
+
     def commit(self, lines: list[RawLine]) -> Sequence[Command]:
         """Make lines durable, then rows of them; return what the pipeline wants done."""
 
-    def roll(self, ts_now: int) -> int:
-        """Publish the parts that are due; return how many."""
+    def roll(self, ts_now: int, *, force: bool = False) -> int:
+        """Publish the parts that are due, or all of them; return how many."""
 
     def close(self) -> None:
         """Publish every open part and let go of the archive."""
@@ -42,6 +52,9 @@ class Tape(Protocol):
 
     def status(self) -> Mapping[Key, Mapping[str, Any]]:
         """Return per (symbol, stream) what an operator asks first."""
+
+    def counts(self) -> Mapping[str, int]:
+        """Return lines by kind and frames by what became of them."""
 
 
 def open_tape(config: Config) -> Recording:

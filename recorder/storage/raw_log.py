@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,14 @@ class RawLogWriter:
     lines : int           lines appended and fsynced
     path : str            the open segment, relative to the archive
     bytes : int           its durable size
+    fsync_s : float       what the last fsync took
     """
 
     def __init__(self, archive: Path, run_id: str, segment_bytes: int) -> None:
         self.lines = 0
         self.path = ""
         self.bytes = 0
+        self.fsync_s = 0.0
         self._archive = archive
         self._run_id = run_id
         self._segment_bytes = segment_bytes
@@ -84,7 +87,9 @@ class RawLogWriter:
             written = 0
             while written < len(frame):
                 written += os.write(self._descriptor, frame[written:])
+            began = time.monotonic()
             os.fsync(self._descriptor)
+            self.fsync_s = time.monotonic() - began
         except BaseException:
             self._failed = True
             raise

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from recorder.meters import Meters
 from recorder.pipeline.output import Command, Gap, Output
 from recorder.pipeline.pipeline import Pipeline
 from recorder.raw_line import RawLine, decode_line, encode_line
@@ -21,12 +22,14 @@ class MemoryTape:
 
     run_id = "20261122T000000.000000Z-test-1"
     recovered = ()
+    archive = None
 
     def __init__(self, dies_after: int | None = None) -> None:
         self.lines: list[RawLine] = []
         self.outputs: list[Output] = []
         self.threads: set[int] = set()
         self.commits = 0
+        self.meters = Meters()
         self.closed = False
         self.abandoned = False
         self._dies_after = dies_after
@@ -41,11 +44,13 @@ class MemoryTape:
         self.commits += 1
         # What is kept is what can be read back.
         self.lines.extend(decode_line(encode_line(line)) for line in lines)
+        self.meters.count_durable(lines, 0)
         output = self._pipeline.feed(lines)
+        self.meters.count_output(output)
         self.outputs.append(output)
         return output.commands
 
-    def roll(self, ts_now: int) -> int:
+    def roll(self, ts_now: int, *, force: bool = False) -> int:
         assert ts_now > 0
         return 0
 
@@ -61,6 +66,9 @@ class MemoryTape:
 
     def status(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         return self._pipeline.status()
+
+    def counts(self) -> Mapping[str, int]:
+        return dict(self._pipeline.counts)
 
     def kinds(self) -> list[str]:
         """Return the kinds of all lines, in order."""

@@ -1,0 +1,158 @@
+"""What the writer counts while it writes: plain numbers, added to by its thread alone.
+
+Whoever shows them takes a copy first. Nothing here depends on who looks, or whether anybody does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recorder.pipeline.output import NO_TIME, Gap, Interval, Output
+from recorder.pipeline.routes import Key
+from recorder.raw_line import RawLine
+from schemas.timestamps import NS_PER_S
+
+# From half a millisecond to what the watchdog would call hung.
+WRITE_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+# From the next room to an exchange, or a clock, that is far behind.
+LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class Tally:
+    """A histogram: how many values fell under each bound, and their sum.
+
+    Parameters
+    ----------
+    bounds_s : sequence of float   upper bounds, seconds, ascending; a last one is +Inf
+    """
+
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self.bounds_s = tuple(bounds_s)
+        self.sum_s = 0.0
+        self._bounds = np.array(bounds_s)
+        self._counts = np.zeros(len(bounds_s) + 1, np.int64)
+
+    def add(self, seconds: float) -> None:
+        """Count one value."""
+        self._counts[np.searchsorted(self._bounds, seconds)] += 1
+        self.sum_s += seconds
+
+    def add_all_ns(self, values: Int64Array) -> None:
+        """Count values given in ns."""
+        seconds = values / NS_PER_S
+        places = np.searchsorted(self._bounds, seconds)
+        self._counts += np.bincount(places, minlength=len(self._counts))
+        self.sum_s += float(seconds.sum())
+
+    @property
+    def cumulative(self) -> list[tuple[str, int]]:
+        """Return (bound, values at or under it), the last one "+Inf": all of them."""
+        bounds = [*(f"{bound:g}" for bound in self.bounds_s), "+Inf"]
+        return list(zip(bounds, np.cumsum(self._counts).tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class LastRow:
+    """The newest row of a stream: when it came, and when the venue says it happened, ns."""
+
+    ts_recv: int
+    ts_event: int | None
+
+
+class Meters:
+    """Everything counted of one run.
+
+    Attributes
+    ----------
+    raw_bytes : int         bytes fsynced to the raw log
+    durable : Counter       frames on disk by connection: what "acknowledged" means
+    rows : Counter          rows made, by dataset
+    parts, part_bytes : Counter   published, by dataset
+    gaps : Counter          by (reason, stream), counted when one opens
+    resyncs : Counter       by stream: gaps that a new book healed
+    reseeds : int           partial books that were asked for again because the price walked away
+    commit_s, fsync_s, durable_lag_s : Tally
+    venue_lag_s : dict      by stream: from the venue's clock to ours
+    last_rows : dict        by (symbol, stream)
+    ts_frame : int          when the newest frame was received, ns UTC; 0 before the first
+    """
+
+    def __init__(self) -> None:
+        self.raw_bytes = 0
+        self.durable: Counter[int] = Counter()
+        self.rows: Counter[str] = Counter()
+        self.parts: Counter[str] = Counter()
+        self.part_bytes: Counter[str] = Counter()
+        self.gaps: Counter[tuple[str, str]] = Counter()
+        self.resyncs: Counter[str] = Counter()
+        self.reseeds = 0
+        self.commit_s = Tally(WRITE_BOUNDS_S)
+        self.fsync_s = Tally(WRITE_BOUNDS_S)
+        self.durable_lag_s = Tally(LAG_BOUNDS_S)
+        self.venue_lag_s: dict[str, Tally] = {}
+        self.last_rows: dict[Key, LastRow] = {}
+        self.ts_frame = 0
+        self._open_gaps: dict[Key, Gap] = {}
+
+    def count_durable(self, lines: Iterable[RawLine], raw_bytes: int) -> None:
+        """Count lines that were fsynced just now."""
+        self.raw_bytes += raw_bytes
+        received = []
+        for line in lines:
+            if line.kind == "recv":
+                self.durable[line.connection] += 1
+                received.append(line.ts_mono)
+                self.ts_frame = line.ts_recv
+            elif line.kind == "rest_answer" and line.fields.get("purpose") == "reseed":
+                self.reseeds += 1
+        if received:
+            self.durable_lag_s.add_all_ns(time.monotonic_ns() - np.array(received, np.int64))
+
+    def count_output(self, output: Output) -> None:
+        """Count what the pipeline made of lines."""
+        lags: dict[str, list[Int64Array]] = {}
+        for batch in output.rows:
+            self.rows[batch.dataset] += len(batch)
+            if batch.full_book is not None:
+                continue
+            ts_recv, ts_event = batch.columns["ts_recv"], batch.columns.get("ts_event")
+            last = None if ts_event is None else int(ts_event[-1])
+            self.last_rows[batch.symbol, batch.stream] = LastRow(
+                int(ts_recv[-1]), None if last == NO_TIME else last
+            )
+            if ts_event is not None:
+                known = ts_event != NO_TIME
+                lags.setdefault(batch.stream, []).append(ts_recv[known] - ts_event[known])
+        for stream, pieces in lags.items():
+            tally = self.venue_lag_s.setdefault(stream, Tally(LAG_BOUNDS_S))
+            tally.add_all_ns(np.concatenate(pieces))
+        for entry in output.ledger.values():
+            if not isinstance(entry, Interval):
+                self._count_gap(entry)
+
+    def count_parts(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Count published parts by their rows of the catalog."""
+        for row in rows:
+            self.parts[row["dataset"]] += 1
+            self.part_bytes[row["dataset"]] += row["bytes"]
+
+    def _count_gap(self, gap: Gap) -> None:
+        """Count a gap once: when it is first told, which may be when it is already healed."""
+        key = (gap.symbol, gap.stream)
+        if self._open_gaps.get(key) is not gap:
+            self.gaps[gap.reason, gap.stream] += 1
+        if gap.ts_to is None:
+            self._open_gaps[key] = gap
+            return
+        self._open_gaps.pop(key, None)
+        if gap.healed_by == "snapshot":
+            self.resyncs[gap.stream] += 1
