@@ -164,7 +164,7 @@ class Collector:
             await asyncio.sleep(delay_s)
 
     async def _fetch_bullet(self) -> Bullet:
-        await self._client.wait_turn()
+        await self._client.wait_turn(self._profile.bullet_path, urgent=True)
         reply = await self._client.post(self._profile.bullet_path)
         return parse_bullet(parse_answer(reply.body))
 

@@ -32,10 +32,9 @@ from recorder.rest_log import LoggedRest
 from recorder.startup import greet_venue
 from recorder.subscriptions import plan_connections
 from recorder.tape import Tape
-from recorder.transport.rate_limit import Budget
+from recorder.transport.rate_limit import open_budgets
 from recorder.transport.rest import RestClient, RestFailed
 from recorder.transport.session import Session, open_session
-from schemas.kucoin.profile import PUBLIC
 
 # Often enough that a part is never a second late, rare enough to cost nothing.
 ROLL_CHECK_S = 1.0
@@ -113,12 +112,12 @@ class _Run:
 
     async def record(self) -> None:
         """Ask, open, collect, close."""
-        budget = Budget(self._profile.limits.rest[PUBLIC])
+        limits = self._profile.limits
         first_lines: list[RawLine] = []
         started = (time.time_ns(), time.monotonic_ns())
         worker = ThreadPoolExecutor(1, "writer")
         async with open_session() as session:
-            client = RestClient(session, self._config.rest_url, budget)
+            client = RestClient(session, self._config.rest_url, open_budgets(limits), limits)
             greeting = greet_venue(
                 LoggedRest(client, first_lines.append),
                 self._config.rest_url,

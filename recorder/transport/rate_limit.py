@@ -9,16 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 
 from aiolimiter import AsyncLimiter
 
-from schemas.kucoin.profile import Rate
+from schemas.kucoin.profile import Limits, Rate
 
 BURST_SHARE = 0.25
 SUSTAINED_SHARE = 0.7
 
 
-class Budget:
+class Hold:
+    """A time during which nothing is done."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Hold everything for so many seconds from now; a longer pause in force stays."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._until = max(self._until, until)
+
+    async def wait(self) -> None:
+        """Wait for the end of the pause, which may be moved meanwhile."""
+        while True:
+            if (rest_s := self.paused_s) <= 0:
+                return
+            await asyncio.sleep(rest_s)
+
+    @property
+    def paused_s(self) -> float:
+        """Seconds the pause in force still lasts; 0 when there is none."""
+        return max(0.0, self._until - asyncio.get_running_loop().time())
+
+
+class Budget(Hold):
     """So many actions a window; a pause holds all of them.
 
     Parameters
@@ -27,30 +52,71 @@ class Budget:
     """
 
     def __init__(self, limit: Rate) -> None:
+        super().__init__()
         burst = max(1.0, limit.count * BURST_SHARE)
         rate_per_s = limit.count * SUSTAINED_SHARE / limit.window_s
+        self._limit = limit
         self._bucket = AsyncLimiter(burst, burst / rate_per_s)
-        self._paused_until = 0.0
+        self._lane = asyncio.Lock()
+        self._spent: deque[tuple[float, int]] = deque()
+        self._spent_weight = 0
+        self.spent_total = 0
 
-    async def take(self, weight: int = 1) -> None:
-        """Wait until an action of this weight is allowed."""
-        loop = asyncio.get_running_loop()
+    async def take(
+        self, weight: int = 1, *, urgent: bool = False, hold: Hold | None = None
+    ) -> None:
+        """Wait until an action of this weight is allowed.
+
+        Who waits is served in order. What is urgent does not queue behind the others: it shares
+        what becomes free with the first of them. A hold keeps back this action alone.
+        """
         while True:
-            await self._bucket.acquire(weight)
-            if (rest_s := self._paused_until - loop.time()) <= 0:
+            if hold is not None:
+                await hold.wait()
+            if urgent:
+                await self._take(weight)
+            else:
+                async with self._lane:
+                    # Who is to wait must not spend what those behind could use.
+                    if hold is not None and hold.paused_s > 0:
+                        continue
+                    await self._take(weight)
+            if hold is None or hold.paused_s <= 0:
+                return
+
+    async def _take(self, weight: int) -> None:
+        while True:
+            # Unit by unit: the bucket prefers small wants to large ones for ever, and refuses at
+            # once what is larger than its burst.
+            for _ in range(weight):
+                await self._bucket.acquire()
+            if (rest_s := self.paused_s) <= 0:
+                self._note(weight)
                 return
             # The permit lapses with the wait: after a pause everyone queues anew.
             await asyncio.sleep(rest_s)
 
-    def pause(self, seconds: float) -> None:
-        """Hold every action for so many seconds from now; a longer pause in force stays."""
-        until = asyncio.get_running_loop().time() + seconds
-        self._paused_until = max(self._paused_until, until)
-
     @property
-    def paused_s(self) -> float:
-        """Seconds the pause in force still lasts; 0 when there is none."""
-        return max(0.0, self._paused_until - asyncio.get_running_loop().time())
+    def used_ratio(self) -> float:
+        """Weight spent in the last window, as a share of what the venue allows in one."""
+        self._forget_old()
+        return self._spent_weight / self._limit.count
+
+    def _note(self, weight: int) -> None:
+        self._forget_old()
+        self._spent.append((asyncio.get_running_loop().time(), weight))
+        self._spent_weight += weight
+        self.spent_total += weight
+
+    def _forget_old(self) -> None:
+        oldest = asyncio.get_running_loop().time() - self._limit.window_s
+        while self._spent and self._spent[0][0] < oldest:
+            self._spent_weight -= self._spent.popleft()[1]
+
+
+def open_budgets(limits: Limits) -> dict[str, Budget]:
+    """Return a full budget for each REST pool of a profile, for one process."""
+    return {pool: Budget(rate) for pool, rate in limits.rest.items()}
 
 
 class Backoff:

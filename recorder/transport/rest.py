@@ -1,29 +1,33 @@
-"""REST with the venue's budget: an answer, or one error that says whether a retry can help."""
+"""REST with the venue's budgets: an answer, or one error that says whether a retry can help."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
+from yarl import URL
 
-from recorder.transport.rate_limit import Budget
+from recorder.transport.rate_limit import Budget, Hold
+from recorder.transport.rest_rules import (
+    OK,
+    OVERLOAD,
+    Outcome,
+    Rule,
+    Scope,
+    read_outcome,
+    rule_for,
+)
 from recorder.transport.session import Session
+from schemas.kucoin.profile import PRIVATE, PUBLIC, Limits
 from schemas.kucoin.rest import SUCCESS
 
 REQUEST_TIMEOUT_S = 10.0
-# The document's window: "100 requests per 10 seconds"; a refusal is over once it has passed.
-REFUSED_PAUSE_S = 10.0
-# After a server error or a dead connection: enough not to hammer, too short to be felt.
-TROUBLE_PAUSE_S = 0.5
-PAUSE_MAX_S = 600.0
-TOO_MANY_REQUESTS = 429
-# "429000": the gateway is overloaded; "200002": too many requests to this endpoint.
-_BUSY_CODES = frozenset({"429000", "200002"})
-_CODE = re.compile(rb'"code"\s*:\s*"?(\d+)"?')
-_HEAD = 64
+
+# (method, path with query) → headers
+Signer = Callable[[str, str], dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,47 +58,86 @@ class RestFailed(Exception):
         super().__init__(f"{url}: {problem}")
 
 
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """One REST budget.
+
+    Attributes
+    ----------
+    used_ratio : float    weight spent in the last window, share of the venue's limit
+    weight_spent : int    since the start
+    paused_s : float      seconds everything of the pool still waits
+    requests : Mapping    outcome → count since the start
+    """
+
+    used_ratio: float
+    weight_spent: int
+    paused_s: float
+    requests: Mapping[str, int]
+
+
+class _Endpoint(Hold):
+    """One path of the venue: when it wants quiet, and how often it said so since it worked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.repeats = 0
+
+
 class RestClient:
-    """Ask one venue, inside its budget.
+    """Ask one venue, inside its budgets.
 
     Parameters
     ----------
     session : Session    owned by the caller
-    base_url : str                    without a slash at the end
-    budget : Budget                   shared by everything that asks this venue
-    timeout_s : float                 of one request, until its last byte
+    base_url : str       without a slash at the end
+    budgets : Mapping    pool → Budget, shared by everything that asks this venue
+    limits : Limits      says what a path costs
+    signer : callable | None   makes the headers of a signed request; None: no API key
+    timeout_s : float    of one request, until its last byte
     """
 
     def __init__(
         self,
         session: Session,
         base_url: str,
-        budget: Budget,
+        budgets: Mapping[str, Budget],
+        limits: Limits,
+        signer: Signer | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self._session = session
         self._base_url = base_url
-        self._budget = budget
+        self._budgets = budgets
+        self._limits = limits
+        self._signer = signer
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._endpoints: dict[str, _Endpoint] = defaultdict(_Endpoint)
+        self._outcomes: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def is_signed(self) -> bool:
+        """True with an API key: signed requests can be made."""
+        return self._signer is not None
 
     def url(self, path: str) -> str:
         """Return the whole address of a path."""
         return f"{self._base_url}{path}"
 
-    async def wait_turn(self, path: str = "", *, signed: bool = False) -> None:
-        """Wait until the budget has room for one request."""
-        del path, signed  # one budget serves every request
-        await self._budget.take()
+    async def wait_turn(self, path: str, *, signed: bool = False, urgent: bool = False) -> None:
+        """Wait until a request of this path may go out; urgent ones do not queue for it."""
+        await self._budgets[_pool(signed)].take(
+            self._limits.weight(path), urgent=urgent, hold=self._endpoints[_endpoint_of(path)]
+        )
 
     async def get(self, path: str, *, signed: bool = False) -> RestReply:
         """Send a GET now; the caller has waited for its turn.
 
         Raises
         ------
-        RestFailed   without a usable answer; the budget is paused where the venue wants quiet
+        RestFailed   without a usable answer; whom it concerns waits before the next turn
         """
-        del signed  # no endpoint in use needs a key
-        return await self._request("GET", path)
+        return await self._request("GET", path, signed=signed)
 
     async def post(self, path: str) -> RestReply:
         """Send a POST without a body now; the caller has waited for its turn.
@@ -103,47 +146,72 @@ class RestClient:
         ------
         RestFailed   as `get`
         """
-        return await self._request("POST", path)
+        return await self._request("POST", path, signed=False)
 
-    async def _request(self, method: str, path: str) -> RestReply:
+    def status(self) -> dict[str, PoolStatus]:
+        """Return what each pool has spent and met with."""
+        return {
+            pool: PoolStatus(
+                budget.used_ratio,
+                budget.spent_total,
+                budget.paused_s,
+                {name: n for (of, name), n in sorted(self._outcomes.items()) if of == pool},
+            )
+            for pool, budget in self._budgets.items()
+        }
+
+    async def _request(self, method: str, path: str, *, signed: bool) -> RestReply:
         url = self.url(path)
+        headers = None
+        if signed:
+            assert self._signer is not None, "a signed request needs a key"
+            headers = self._signer(method, path)
+        pool, endpoint = _pool(signed), self._endpoints[_endpoint_of(path)]
         try:
-            async with self._session.request(method, url, timeout=self._timeout) as response:
+            # As it stands: a path quoted anew would no longer be the one that was signed.
+            async with self._session.request(
+                method, URL(url, encoded=True), headers=headers, timeout=self._timeout
+            ) as response:
                 body = await response.read()
-                status, headers = response.status, response.headers
+                outcome = read_outcome(response.status, response.headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._budget.pause(TROUBLE_PAUSE_S)
+            self._heed(Outcome(None), pool, endpoint)
             raise RestFailed(url, None, _name_trouble(error), refused=False) from None
-        code = _answer_code(body)
-        if status == TOO_MANY_REQUESTS or code in _BUSY_CODES:
-            pause_s = _stated_pause_s(headers) or REFUSED_PAUSE_S
-            self._budget.pause(pause_s)
-            problem = f"asked too often (HTTP {status}), pausing {pause_s:g} s"
-            raise RestFailed(url, status, problem, refused=False)
-        if status == 200 and code in {None, SUCCESS}:
-            return RestReply(url, status, body)
-        if status >= 500:
-            self._budget.pause(TROUBLE_PAUSE_S)
-        excerpt = body[:200].decode(errors="replace")
-        raise RestFailed(url, status, f"HTTP {status}: {excerpt}", refused=200 <= status < 500)
+        if outcome.status == 200 and outcome.code in {None, SUCCESS}:
+            self._outcomes[pool, OK] += 1
+            endpoint.repeats = 0
+            return RestReply(url, 200, body)
+        rule, pause_s = self._heed(outcome, pool, endpoint)
+        problem = f"HTTP {outcome.status}: {body[:200].decode(errors='replace')}"
+        if outcome.is_limit or outcome.is_wall:
+            what = "the exchange is overloaded" if rule.name == OVERLOAD else "asked too often"
+            problem = f"{what} (HTTP {outcome.status}), pausing {pause_s:g} s"
+        raise RestFailed(url, outcome.status, problem, refused=rule.is_final)
+
+    def _heed(self, outcome: Outcome, pool: str, endpoint: _Endpoint) -> tuple[Rule, float]:
+        """Count an outcome that is no answer and hold whom it concerns; return rule and pause."""
+        rule = rule_for(outcome)
+        self._outcomes[pool, rule.name] += 1
+        pause_s = rule.pause(outcome, self._limits.rest[pool].window_s, endpoint.repeats)
+        if rule.scope is Scope.ENDPOINT:
+            # Requests under way when the first was turned away say nothing new by being so too.
+            if outcome.stated_s is not None or endpoint.paused_s <= 0:
+                endpoint.pause(pause_s)
+                endpoint.repeats += 1
+        elif rule.scope is Scope.POOL:
+            self._budgets[pool].pause(pause_s)
+        elif rule.scope is Scope.ADDRESS:
+            for budget in self._budgets.values():
+                budget.pause(pause_s)
+        return rule, pause_s
 
 
-def _answer_code(body: bytes) -> str | None:
-    """Return the envelope's code where it stands at the front, as it does in every refusal."""
-    match = _CODE.search(body[:_HEAD])
-    return match[1].decode() if match else None
+def _pool(signed: bool) -> str:
+    return PRIVATE if signed else PUBLIC
 
 
-def _stated_pause_s(headers: Mapping[str, str]) -> float | None:
-    """Read how long the venue wants quiet: `Retry-After` in s, `gw-ratelimit-reset` in ms."""
-    for name, per_second in (("Retry-After", 1.0), ("gw-ratelimit-reset", 1000.0)):
-        try:
-            seconds = float(headers.get(name, "")) / per_second
-        except ValueError:
-            continue
-        if 0 < seconds < float("inf"):
-            return min(seconds, PAUSE_MAX_S)
-    return None
+def _endpoint_of(path: str) -> str:
+    return path.partition("?")[0]
 
 
 def _name_trouble(error: Exception) -> str:

@@ -1,102 +1,200 @@
-"""REST against a real server: what is an answer, what a failure, and when to be quiet."""
+"""REST against a real server: what is an answer, what a failure, and who is to be quiet."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from recorder.transport import rest
-from recorder.transport.rate_limit import Budget
+from recorder.transport import rest_rules
+from recorder.transport.rate_limit import Budget, open_budgets
 from recorder.transport.rest import RestClient, RestFailed
-from schemas.kucoin.profile import Rate
+from schemas.kucoin.profile import PRIVATE, PUBLIC, Rate
+from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
 
 GOOD = b'{"code":"200000","data":{}}'
+LIMITS = replace(
+    KUCOIN_CLASSIC.limits,
+    rest={PUBLIC: Rate(1000, 1.0), PRIVATE: Rate(1000, 1.0)},
+    rest_weights={"/heavy": 600, "/bullet": 10, "/x": 2},
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """One route that answers as told."""
+    """Routes that answer as told."""
 
     def __init__(self) -> None:
         self.status, self.body, self.headers = 200, GOOD, dict[str, str]()
         self.delay_s = 0.0
-        self.methods: list[str] = []
+        self.requests: list[web.Request] = []
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.methods.append(request.method)
+        self.requests.append(request)
         await asyncio.sleep(self.delay_s)
         return web.Response(status=self.status, body=self.body, headers=self.headers)
 
 
+@dataclass
+class Scene:
+    """One client of one server."""
+
+    told: Server
+    client: RestClient
+    budgets: dict[str, Budget]
+
+    async def fail(self, path: str = "/x", *, signed: bool = False) -> RestFailed:
+        with pytest.raises(RestFailed) as caught:
+            await self.client.get(path, signed=signed)
+        return caught.value
+
+    async def waited_s(self, path: str, *, signed: bool = False, urgent: bool = False) -> float:
+        """Return how long a turn takes; one that takes longer than a second is inf."""
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(1.0):
+                await self.client.wait_turn(path, signed=signed, urgent=urgent)
+        except TimeoutError:
+            return float("inf")
+        return asyncio.get_running_loop().time() - began
+
+
 @pytest.fixture
-async def server() -> AsyncIterator[tuple[Server, RestClient, Budget]]:
+async def scene() -> AsyncIterator[Scene]:
     told = Server()
     app = web.Application()
-    app.router.add_route("*", "/x", told.answer)
+    app.router.add_route("*", "/{path:.*}", told.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    budget = Budget(Rate(1000, 1.0))
+    budgets = open_budgets(LIMITS)
     async with aiohttp.ClientSession() as session:
-        yield told, RestClient(session, f"http://127.0.0.1:{port}", budget, 0.3), budget
+        client = RestClient(
+            session,
+            f"http://127.0.0.1:{port}",
+            budgets,
+            LIMITS,
+            lambda method, path: {"SIGNED": f"{method} {path}"},
+            0.3,
+        )
+        yield Scene(told, client, budgets)
     await runner.cleanup()
 
 
-async def test_an_answer_is_handed_over_as_it_came(
-    server: tuple[Server, RestClient, Budget],
+async def test_an_answer_is_handed_over_as_it_came(scene: Scene) -> None:
+    reply = await scene.client.get("/x")
+    assert (reply.url, reply.status, reply.body) == (scene.client.url("/x"), 200, GOOD)
+    scene.told.body = b"not even JSON"
+    assert (await scene.client.post("/x")).body == b"not even JSON", "judging is not its task"
+    assert [request.method for request in scene.told.requests] == ["GET", "POST"]
+    assert scene.client.status()[PUBLIC].requests == {"ok": 2}
+    assert scene.client.status()[PUBLIC].paused_s == 0
+
+
+async def test_what_is_signed_is_what_is_sent(scene: Scene) -> None:
+    await scene.client.get("/x?symbol=A%26B-%7EC", signed=True)
+    await scene.client.get("/x?symbol=A")
+    signed, plain = scene.told.requests
+    assert signed.headers["SIGNED"] == f"GET {signed.raw_path}" == "GET /x?symbol=A%26B-%7EC"
+    assert "SIGNED" not in plain.headers
+    status = scene.client.status()
+    assert (status[PRIVATE].requests, status[PUBLIC].requests) == ({"ok": 1}, {"ok": 1})
+
+
+async def test_a_spent_budget_holds_its_pool_and_no_other(scene: Scene) -> None:
+    scene.told.status, scene.told.headers = 429, {"gw-ratelimit-reset": "5000"}
+    failure = await scene.fail(signed=True)
+    assert (failure.status, failure.refused) == (429, False)
+    assert "pausing 5 s" in failure.problem
+    assert scene.budgets[PRIVATE].paused_s == pytest.approx(5.0, abs=0.3)
+    assert await scene.waited_s("/x") < 0.3
+    assert await scene.waited_s("/y", signed=True) == float("inf")
+    assert scene.client.status()[PRIVATE].requests == {"limited": 1}
+
+
+async def test_the_wall_holds_the_whole_address(scene: Scene) -> None:
+    scene.told.status, scene.told.body = 429, b"error code: 1015"
+    await scene.fail()
+    for pool in (PUBLIC, PRIVATE):
+        assert scene.budgets[pool].paused_s == pytest.approx(30.0, abs=0.3)
+
+
+@pytest.mark.parametrize("code", ["429000", "200002"])
+async def test_one_endpoint_s_trouble_is_no_other_s(scene: Scene, code: str) -> None:
+    scene.told.body = b'{"code":"%s","msg":"busy"}' % code.encode()
+    failure = await scene.fail("/x?symbol=A")
+    assert not failure.refused
+    assert await scene.waited_s("/bullet") < 0.3, "a token may be had"
+    assert await scene.waited_s("/x?symbol=B") > 0.7
+
+
+async def test_overload_lengthens_the_pause_until_it_works(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, client, budget = server
-    reply = await client.get("/x")
-    assert (reply.url, reply.status, reply.body) == (client.url("/x"), 200, GOOD)
-    told.body = b"not even JSON"
-    assert (await client.post("/x")).body == b"not even JSON", "judging is not its task"
-    assert told.methods == ["GET", "POST"]
-    assert budget.paused_s == 0
+    rule = next(rule for rule in rest_rules.RULES if rule.name == rest_rules.OVERLOAD)
+    quick = replace(rule, pause_s=0.1, pause_cap_s=0.8)
+    rules = tuple(quick if each is rule else each for each in rest_rules.RULES)
+    monkeypatch.setattr(rest_rules, "RULES", rules)
+    scene.told.body = b'{"code":"429000","msg":"busy"}'
+    waits = []
+    for _ in range(3):
+        # Answers under way together are one event.
+        await asyncio.gather(scene.fail(), scene.fail(), scene.fail())
+        waits.append(await scene.waited_s("/x"))
+    assert waits == pytest.approx([0.1, 0.2, 0.4], abs=0.09)
+    scene.told.body = GOOD
+    await scene.client.get("/x")
+    scene.told.body = b'{"code":"429000","msg":"busy"}'
+    await scene.fail()
+    assert await scene.waited_s("/x") == pytest.approx(0.1, abs=0.09)
+    assert scene.client.status()[PUBLIC].requests == {"ok": 1, "overloaded": 10}
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "headers", "pause_s", "refused"),
-    [
-        (429, b"", {}, rest.REFUSED_PAUSE_S, False),
-        (429, b"", {"Retry-After": "3"}, 3.0, False),
-        (429, b"", {"Retry-After": "soon"}, rest.REFUSED_PAUSE_S, False),
-        (429, b"", {"gw-ratelimit-reset": "2500"}, 2.5, False),
-        (429, b"", {"Retry-After": "999999"}, rest.PAUSE_MAX_S, False),
-        (200, b'{"code":"429000","msg":"busy"}', {}, rest.REFUSED_PAUSE_S, False),
-        (200, b'{"code":"200002","msg":"busy"}', {}, rest.REFUSED_PAUSE_S, False),
-        (200, b'{"code":"400100","msg":"no"}', {}, 0.0, True),
-        (503, b"down", {}, rest.TROUBLE_PAUSE_S, False),
-        (404, b'{"code":"404000","msg":"gone"}', {}, 0.0, True),
-    ],
-)
-async def test_failures_say_whether_a_retry_can_help(
-    server: tuple[Server, RestClient, Budget],
-    status: int,
-    body: bytes,
-    headers: dict[str, str],
-    pause_s: float,
-    refused: bool,
-) -> None:
-    told, client, budget = server
-    told.status, told.body, told.headers = status, body, headers
-    with pytest.raises(RestFailed) as caught:
-        await client.get("/x")
-    assert caught.value.status == status
-    assert caught.value.refused is refused
-    assert budget.paused_s == pytest.approx(pause_s, abs=0.2)
+async def test_a_refusal_holds_nobody_and_is_final(scene: Scene) -> None:
+    scene.told.status, scene.told.body = 400, b'{"code":"400005","msg":"Invalid KC-API-SIGN"}'
+    failure = await scene.fail(signed=True)
+    assert failure.refused
+    assert "Invalid KC-API-SIGN" in failure.problem
+    assert await scene.waited_s("/x", signed=True) < 0.3
 
 
-async def test_no_answer_in_time(server: tuple[Server, RestClient, Budget]) -> None:
-    told, client, budget = server
-    told.delay_s = 1.0
-    with pytest.raises(RestFailed) as caught:
-        await client.get("/x")
-    assert (caught.value.status, caught.value.problem) == (None, "no answer in time")
-    assert not caught.value.refused
-    assert budget.paused_s > 0
+async def test_no_answer_in_time(scene: Scene) -> None:
+    scene.told.delay_s = 1.0
+    failure = await scene.fail()
+    assert (failure.status, failure.problem) == (None, "no answer in time")
+    assert not failure.refused
+    assert 0 < await scene.waited_s("/x") < 1.0
+
+
+async def test_a_weight_beyond_the_burst_does_not_hang(scene: Scene) -> None:
+    assert 0.3 < await scene.waited_s("/heavy") < 1.0
+    assert scene.client.status()[PUBLIC].used_ratio == pytest.approx(0.6)
+
+
+async def test_a_token_does_not_queue_behind_a_thousand_books(scene: Scene) -> None:
+    books = [asyncio.create_task(scene.client.wait_turn(f"/x?symbol={n}")) for n in range(1000)]
+    await asyncio.sleep(0.05)
+    assert await scene.waited_s("/bullet", urgent=True) < 0.4
+    assert sum(book.done() for book in books) < 500
+    for book in books:
+        book.cancel()
+    await asyncio.gather(*books, return_exceptions=True)
+
+
+async def test_what_is_used_never_exceeds_what_the_venue_allows(scene: Scene) -> None:
+    loop = asyncio.get_running_loop()
+    until, ratios = loop.time() + 1.3, list[float]()
+
+    async def ask(path: str) -> None:
+        while loop.time() < until:
+            await scene.client.wait_turn(path)
+            ratios.append(scene.client.status()[PUBLIC].used_ratio)
+
+    await asyncio.gather(*(ask("/x") for _ in range(20)), ask("/bullet"))
+    assert 0.7 < max(ratios) <= 1.0
