@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from replay.errors import Gap, NotAnArchive
 from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT
-from schemas.catalog import CATALOG_VERSION, TABLES, Table
+from schemas.catalog import READABLE_VERSIONS, TABLES, Table
 
 READ_TABLES = ("runs", "parts", "full_books", "gaps", "coverage", "instruments", "audits")
 
@@ -217,10 +217,11 @@ class CatalogReader:
         db.execute("BEGIN")
         try:
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
-            if version != CATALOG_VERSION:
+            if version not in READABLE_VERSIONS:
+                known = " and ".join(map(str, READABLE_VERSIONS))
                 raise NotAnArchive(
                     str(self._root),
-                    f"its catalog has version {version}, this program reads {CATALOG_VERSION}",
+                    f"its catalog has version {version}, this program reads {known}",
                 )
             # SQLite's own word on whether another connection has committed since.
             stamp = ("db", db.execute("PRAGMA data_version").fetchone()[0])

@@ -1,6 +1,7 @@
 """Where things lie in an archive folder: names and paths as text, no I/O.
 
 catalog.db  catalog.parquet/<n>/<table>.parquet  catalog.parquet/CURRENT
+catalog.backup/20261122T022000.000000Z.db
 <dataset>/date=2026-11-22/symbol=BTC-USDT/<ts_first>-<ts_last>-<id>.parquet
 raw/<date>/<run_id>-<n>.jsonl.zst
 """
@@ -12,6 +13,8 @@ from urllib.parse import quote, unquote
 CATALOG_DB = "catalog.db"
 CATALOG_PARQUET = "catalog.parquet"
 CURRENT = "CURRENT"
+CATALOG_BACKUP = "catalog.backup"
+BACKUP_SUFFIX = ".db"
 RAW = "raw"
 LOCK = "writer.lock"
 UNFINISHED_SUFFIX = ".unfinished"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-CATALOG_VERSION = 1
+CATALOG_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # what readers know the tables of; a writer brings older ones up to date
 
 _ARROW = {
     "INTEGER": pa.int64(),
@@ -98,7 +99,7 @@ PARTS = Table(
         ("ts_replaced", "TIME"),
     ),
     ("path",),
-    (("dataset", "symbol", "ts_first"),),
+    (("dataset", "symbol", "ts_first"), ("run_id",)),
 )
 
 FULL_BOOKS = Table(
@@ -207,10 +208,40 @@ CHECKPOINTS = Table(
     ("run_id",),
 )
 
+REMOVALS = Table(
+    "removals",
+    (
+        ("path", "TEXT"),
+        ("dataset", "TEXT"),
+        ("date", "TEXT"),
+        ("symbol", "TEXT"),
+        ("stream", "TEXT"),
+        ("run_id", "TEXT"),
+        ("rows", "INTEGER"),
+        ("bytes", "INTEGER"),
+        ("ts_removed", "TIME"),
+        ("rule", "TEXT"),
+    ),
+    ("path",),
+    (("run_id", "dataset", "symbol", "stream"),),
+)
+
+JOBS = Table(
+    "jobs",
+    (
+        ("name", "TEXT"),
+        ("ts_start", "TIME"),
+        ("ts_stop", "TIME"),
+        ("outcome", "TEXT"),
+        ("detail", "TEXT"),
+    ),
+    ("name", "ts_start"),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        RUNS, PARTS, FULL_BOOKS, GAPS, COVERAGE, INSTRUMENTS, AUDITS, CHECKPOINTS,
+        RUNS, PARTS, FULL_BOOKS, GAPS, COVERAGE, INSTRUMENTS, AUDITS, CHECKPOINTS, REMOVALS, JOBS,
     )
 }  # fmt: skip
 
