@@ -9,6 +9,7 @@ dropped here.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -71,6 +72,8 @@ class Intake:
         self._pending: list[RawLine] = []
         self._pending_bytes = 0
         self._in_flight = 0
+        self._in_flight_lines = 0
+        self._submitted: deque[float] = deque()  # when each batch on its way was handed over
         self._wake = asyncio.Event()
         self._landed = asyncio.Event()
         self._room = asyncio.Event()
@@ -93,6 +96,21 @@ class Intake:
             self._wake.set()
             if self._in_flight >= IN_FLIGHT_MAX:
                 self._room.clear()
+
+    @property
+    def queue_lines(self) -> int:
+        """Lines that are not on disk yet."""
+        return len(self._pending) + self._in_flight_lines
+
+    @property
+    def queue_bytes(self) -> int:
+        """Bytes that wait for a commit, about; those on their way are not counted."""
+        return self._pending_bytes
+
+    @property
+    def commit_age_s(self) -> float:
+        """Seconds since the oldest batch on its way was handed to the writer; 0 without one."""
+        return self._loop.time() - self._submitted[0] if self._submitted else 0.0
 
     @property
     def is_full(self) -> bool:
@@ -155,6 +173,8 @@ class Intake:
         self._pending_bytes = 0
         self._wake.clear()
         self._in_flight += 1
+        self._in_flight_lines += len(batch)
+        self._submitted.append(self._loop.time())
         self._room.set()
         future = self._loop.run_in_executor(self._worker, self._commit_unless_failed, batch)
         future.add_done_callback(lambda done: self._land(done, len(batch)))
@@ -171,6 +191,8 @@ class Intake:
 
     def _land(self, done: asyncio.Future[Sequence[Command]], lines: int) -> None:
         self._in_flight -= 1
+        self._in_flight_lines -= lines
+        self._submitted.popleft()  # one thread: they land in the order they were handed over
         self._landed.set()
         self._room.set()
         if done.cancelled():

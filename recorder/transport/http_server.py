@@ -34,20 +34,6 @@ class ListenFailed(RecorderError):
         )
 
 
-def split_listen(listen: str) -> tuple[str, int]:
-    """Split `host:port`; an IPv6 host stands in brackets.
-
-    Raises
-    ------
-    ValueError   when it is something else
-    """
-    host, colon, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"{listen!r} is no address and port, e.g. 127.0.0.1:9464")
-    return host, int(port)
-
-
 @contextmanager
 def short_address(path: Path) -> Iterator[str]:
     """Give an address of a Unix socket that fits, however long its path is.
@@ -71,22 +57,19 @@ class HttpServer:
         self._runners: list[web.AppRunner] = []
         self._control: Path | None = None
 
-    async def listen(self, app: web.Application, listen: str) -> str:
-        """Serve on `host:port`; return the address, with the real port where 0 was asked for.
+    async def listen(self, app: web.Application, host: str, port: int) -> str:
+        """Serve on an address; return it, with the real port where 0 was asked for.
 
         Raises
         ------
         ListenFailed   when the address cannot be had
         """
-        host, port = split_listen(listen)
         runner = await self._runner(app)
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            raise ListenFailed(listen, error) from None
-        address = runner.addresses[0]
-        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        return f"http://{shown}:{address[1]}"
+            raise ListenFailed(_shown(host, port), error) from None
+        return f"http://{_shown(*runner.addresses[0][:2])}"
 
     async def listen_control(self, app: web.Application, path: Path) -> None:
         """Serve on a Unix socket that only this user may open.
@@ -97,14 +80,8 @@ class HttpServer:
         ------
         OSError   when there can be none, as on some network file systems
         """
-        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-            path.unlink()
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = _bind(path)
         try:
-            with short_address(path) as address:
-                listener.bind(address)
-            # Nobody can connect before it listens, so nobody comes in between.
-            path.chmod(0o600)
             await web.SockSite(await self._runner(app), listener).start()
         except BaseException:
             listener.close()
@@ -124,3 +101,23 @@ class HttpServer:
         await runner.setup()
         self._runners.append(runner)
         return runner
+
+
+def _bind(path: Path) -> socket.socket:
+    """Make the socket of an archive, in the place of one left behind."""
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short_address(path) as address:
+            listener.bind(address)
+        # Nobody can connect before it listens, so nobody comes in between.
+        path.chmod(0o600)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
