@@ -9,6 +9,14 @@ NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 NS_PER_DAY = 86_400 * NS_PER_S
 
+# Names of units as profiles use them.
+UNITS_NS = {"s": NS_PER_S, "ms": NS_PER_MS, "us": 1_000, "ns": 1}
+
+# A time outside is a slip of unit or of the venue's: a clock that was never set, milliseconds
+# where nanoseconds were meant. No venue of ours is older than the first date.
+PLAUSIBLE_FROM = 1_262_304_000 * NS_PER_S  # 2010-01-01
+PLAUSIBLE_BEFORE = 4_102_444_800 * NS_PER_S  # 2100-01-01
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(
     r"(?P<whole>\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,](?P<fraction>\d+))?)?)?)"
@@ -92,6 +100,11 @@ def parse_epoch(text: str, unit_ns: int) -> int:
     if rest:
         raise TimeError(text, "is finer than a nanosecond", "give at most nine digits of a second")
     return int(whole) * unit_ns + scaled
+
+
+def is_plausible(ts: int) -> bool:
+    """Say whether a venue can have meant this time, ns."""
+    return PLAUSIBLE_FROM <= ts < PLAUSIBLE_BEFORE
 
 
 def date_of(ts: int) -> str:

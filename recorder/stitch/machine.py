@@ -49,6 +49,12 @@ from recorder.stitch.events import (
 from recorder.stitch.rules import ContinuityRule
 from recorder.stitch.story import Story
 
+# How far back a number may lie and still be one of this series. What a venue repeats is minutes
+# old; it hands out a million level-2 numbers of its busiest symbol in an hour and a half. A
+# message further back than that is the first of a new series: numbers have been known to begin
+# anew, from 1636276324710 to 8005280396.
+EPOCH_NUMBERS = 1_000_000
+
 # A held message costs its share of the decoded batch, about 100 bytes a row: some ten megabytes
 # for a stream that waits for its snapshot while ten thousand messages arrive.
 BUFFER_UPDATES_MAX = 10_000
@@ -95,7 +101,7 @@ class Counters:
     updates_discarded: int = 0  # held when the stream went down
     snapshots_requested: int = 0
     snapshots_written: int = 0
-    snapshots_too_old: int = 0
+    snapshots_too_old: int = 0  # or of another series than the updates that are held
     snapshots_failed: int = 0
     snapshots_ignored: int = 0  # answers and failures nobody waits for any more
     audits: int = 0
@@ -215,7 +221,9 @@ class Stitcher:
         self._story.add(event, before.name, self._state.name)
         return actions
 
-    def handle_batch(self, batch: UpdateBatch, first: int = 0) -> tuple[int, list[Action]]:
+    def handle_batch(
+        self, batch: UpdateBatch, first: int = 0, stop: int | None = None
+    ) -> tuple[int, list[Action]]:
         """Take in the messages from `first` on that simply follow, all at once.
 
         Parameters
@@ -223,6 +231,8 @@ class Stitcher:
         batch : UpdateBatch
         first : int
             Index of the first message not yet handled.
+        stop : int or None
+            Index of the first message not to be handled now, None for all of them.
 
         Returns
         -------
@@ -234,7 +244,7 @@ class Stitcher:
         if self._state is not State.SYNCED:
             return 0, []
         assert self._last_sequence is not None
-        starts, ends = batch.sequence_start[first:], batch.sequence_end[first:]
+        starts, ends = batch.sequence_start[first:stop], batch.sequence_end[first:stop]
         accepted = self._rule.count_following(self._last_sequence, starts, ends)
         if not accepted:
             return 0, []
@@ -244,9 +254,9 @@ class Stitcher:
         cuts = [0, *(overlapping + 1).tolist(), accepted]
         actions: list[Action] = []
         last = self._last_sequence
-        for begin, stop in pairwise(cuts):
-            actions.append(WriteUpdates(batch, first + begin, first + stop, last))
-            last = int(ends[stop - 1])
+        for begin, end in pairwise(cuts):
+            actions.append(WriteUpdates(batch, first + begin, first + end, last))
+            last = int(ends[end - 1])
         self._last_sequence = last
         self._known_ns = max(self._known_ns, int(batch.ts_recv[first : first + accepted].max()))
         self.counters.updates_written += accepted
@@ -292,13 +302,22 @@ class Stitcher:
             actions.append(Audit(snapshot))
         else:
             self._outstanding = None
-            if self._held and snapshot.sequence < self._held[0].sequence_start - 1:
+            if self._held and not self._reaches(snapshot.sequence):
                 self.counters.snapshots_too_old += 1
                 self._request(actions)
             else:
                 self._write_snapshot(snapshot, actions)
                 self._drain(snapshot.ts_recv, actions)
         return actions
+
+    def _reaches(self, sequence: int) -> bool:
+        """Say whether a book at this number is of use to the updates that are held.
+
+        One older than the oldest of them leaves a hole. One far beyond the newest is of a series
+        that has ended: the answer comes out of a cache, and asking again will tell.
+        """
+        oldest, newest = self._held[0].sequence_start, self._held[-1].sequence_end
+        return oldest - 1 <= sequence <= newest + EPOCH_NUMBERS
 
     def _on_snapshot_failed(self, event: SnapshotFailed) -> list[Action]:
         actions: list[Action] = []
@@ -368,7 +387,8 @@ class Stitcher:
         """
         assert self._last_sequence is not None
         start, end = update.sequence_start, update.sequence_end
-        if self._rule.is_stale(self._last_sequence, start, end):
+        far_back = end < self._last_sequence - EPOCH_NUMBERS
+        if self._rule.is_stale(self._last_sequence, start, end) and not far_back:
             self.counters.updates_stale += 1
             return True
         bridging = self._state is State.BRIDGING

@@ -1,10 +1,15 @@
-"""Market messages of `kucoin-2019`, parsed and formatted: level2, level3, match, ticker.
+"""Market messages of the classic dialects, parsed and formatted: level2, level3, match, ticker.
 
 A parser takes the `data` object of a frame, already JSON; a formatter returns the whole frame.
 Prices and sizes stay the text the wire has: the archive's scales are the pipeline's business.
 Side words on the wire are buy and sell; a match names the taker's side.
 
-Source: KuCoin API document of February 2019, "Public Channels", read 2026-11-22.
+Times are ns; `unit_ns` is the unit of the wire's `time` in that channel, which the profile says.
+A time that is no count becomes `UNREADABLE_TIME`: a clock gone wrong costs no message. Whether a
+time is plausible is for the reader of these messages to judge.
+
+Source: KuCoin API document of February 2019, "Public Channels", and the specification of
+kucoin-universal-sdk of November 2025; both read 2026-11-22.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from typing import Any
 import orjson
 
 from schemas.kucoin.control import WireError
+from schemas.kucoin.wire_time import parse_time
 from schemas.timestamps import NS_PER_MS
 
 LEVEL2, LEVEL3, MATCH = "/market/level2", "/market/level3", "/market/match"
@@ -35,21 +41,20 @@ class L2Update:
     ts_event: int | None = None
 
 
-def parse_l2_update(data: dict[str, Any]) -> L2Update:
+def parse_l2_update(data: dict[str, Any], unit_ns: int = NS_PER_MS) -> L2Update:
     """Parse the data of a `trade.l2update`; `size` is the level's new total, "0" removes it."""
     changes = data["changes"]
-    time = data.get("time")
     return L2Update(
         data["symbol"],
         int(data["sequenceStart"]),
         int(data["sequenceEnd"]),
         [(price, size, int(sequence)) for price, size, sequence in changes["asks"] or ()],
         [(price, size, int(sequence)) for price, size, sequence in changes["bids"] or ()],
-        None if time is None else int(time) * NS_PER_MS,
+        parse_time(data.get("time"), unit_ns),
     )
 
 
-def format_l2_update(update: L2Update) -> bytes:
+def format_l2_update(update: L2Update, unit_ns: int = NS_PER_MS) -> bytes:
     """Format a level2 frame."""
     data: dict[str, Any] = {
         "sequenceStart": update.sequence_start,
@@ -61,7 +66,7 @@ def format_l2_update(update: L2Update) -> bytes:
         "sequenceEnd": update.sequence_end,
     }
     if update.ts_event is not None:
-        data["time"] = update.ts_event // NS_PER_MS
+        data["time"] = update.ts_event // unit_ns
     return _frame(f"{LEVEL2}:{update.symbol}", "trade.l2update", data)
 
 
@@ -90,7 +95,7 @@ class L3Event:
     trade_id: str | None = None
 
 
-def parse_l3_event(data: dict[str, Any]) -> L3Event:
+def parse_l3_event(data: dict[str, Any], unit_ns: int = 1) -> L3Event:
     """Parse the data of any level3 message, dispatching on `data.type`, never on the subject.
 
     Raises
@@ -99,8 +104,7 @@ def parse_l3_event(data: dict[str, Any]) -> L3Event:
     """
     get = data.get
     kind = data["type"]
-    time = get("time")
-    ts_event = None if time is None else int(time)
+    ts_event = parse_time(get("time"), unit_ns)
     if kind == "match":
         return L3Event(
             kind,
@@ -138,7 +142,7 @@ def parse_l3_event(data: dict[str, Any]) -> L3Event:
 _SUBJECTS = {"stop": "trade.l3received", "activate": "trade.l3received"}
 
 
-def format_l3_event(event: L3Event) -> bytes:
+def format_l3_event(event: L3Event, unit_ns: int = 1) -> bytes:
     """Format a level3 frame; fields that are None are left out."""
     size_name = "newSize" if event.kind == "change" else "size"
     order_id_name = "makerOrderId" if event.kind == "match" else "orderId"
@@ -157,7 +161,7 @@ def format_l3_event(event: L3Event) -> bytes:
         "orderType": event.order_type,
         "stopType": event.stop_type,
         "reason": event.reason,
-        "time": None if event.ts_event is None else str(event.ts_event),
+        "time": None if event.ts_event is None else str(event.ts_event // unit_ns),
         "type": event.kind,
     }
     subject = _SUBJECTS.get(event.kind, f"trade.l3{event.kind}")
@@ -181,9 +185,8 @@ class Match:
     ts_event: int | None
 
 
-def parse_match(data: dict[str, Any]) -> Match:
+def parse_match(data: dict[str, Any], unit_ns: int = 1) -> Match:
     """Parse the data of a `trade.l3match` from the match topic."""
-    time = data.get("time")
     return Match(
         data["symbol"],
         int(data["sequence"]),
@@ -193,11 +196,11 @@ def parse_match(data: dict[str, Any]) -> Match:
         data.get("makerOrderId"),
         data.get("takerOrderId"),
         data.get("tradeId"),
-        None if time is None else int(time),
+        parse_time(data.get("time"), unit_ns),
     )
 
 
-def format_match(match: Match) -> bytes:
+def format_match(match: Match, unit_ns: int = 1) -> bytes:
     """Format a frame of the match topic."""
     data = {
         "sequence": str(match.sequence),
@@ -206,7 +209,7 @@ def format_match(match: Match) -> bytes:
         "size": match.size,
         "price": match.price,
         "takerOrderId": match.taker_order_id,
-        "time": None if match.ts_event is None else str(match.ts_event),
+        "time": None if match.ts_event is None else str(match.ts_event // unit_ns),
         "type": "match",
         "makerOrderId": match.maker_order_id,
         "tradeId": match.trade_id,
@@ -232,11 +235,17 @@ class Ticker:
     best_ask_size: str | None
     ts_event: int | None = None
     channel: str = "symbol"
+    time_name: str = "time"
 
 
-def parse_ticker(symbol: str, data: dict[str, Any], channel: str = "symbol") -> Ticker:
-    """Parse the data of a ticker push; its symbol stands in the topic, or in `all`'s subject."""
-    time = data.get("time", data.get("Time"))
+def parse_ticker(
+    symbol: str, data: dict[str, Any], channel: str = "symbol", unit_ns: int = NS_PER_MS
+) -> Ticker:
+    """Parse the data of a ticker push; its symbol stands in the topic, or in `all`'s subject.
+
+    Its time has been seen under the key `Time`, too; `time_name` says under which it came.
+    """
+    time_name = "Time" if "Time" in data and "time" not in data else "time"
     return Ticker(
         symbol,
         int(data["sequence"]),
@@ -246,12 +255,13 @@ def parse_ticker(symbol: str, data: dict[str, Any], channel: str = "symbol") -> 
         data.get("bestBidSize"),
         data.get("bestAsk"),
         data.get("bestAskSize"),
-        None if time is None else int(time) * NS_PER_MS,
+        parse_time(data.get(time_name), unit_ns),
         channel,
+        time_name,
     )
 
 
-def ticker_fields(ticker: Ticker) -> dict[str, Any]:
+def ticker_fields(ticker: Ticker, unit_ns: int = NS_PER_MS) -> dict[str, Any]:
     """Return the wire's `data` object of a ticker, as websocket and REST level1 both have it."""
     data: dict[str, Any] = {
         "sequence": str(ticker.sequence),
@@ -263,15 +273,16 @@ def ticker_fields(ticker: Ticker) -> dict[str, Any]:
         "bestBid": ticker.best_bid,
     }
     if ticker.ts_event is not None:
-        data["time"] = ticker.ts_event // NS_PER_MS
+        data[ticker.time_name] = ticker.ts_event // unit_ns
     return data
 
 
-def format_ticker(ticker: Ticker) -> bytes:
+def format_ticker(ticker: Ticker, unit_ns: int = NS_PER_MS) -> bytes:
     """Format a ticker frame, of the symbol's own topic or of `ticker:all`."""
+    fields = ticker_fields(ticker, unit_ns)
     if ticker.channel == "all":
-        return _frame(f"{TICKER}:all", ticker.symbol, ticker_fields(ticker))
-    return _frame(f"{TICKER}:{ticker.symbol}", "trade.ticker", ticker_fields(ticker))
+        return _frame(f"{TICKER}:all", ticker.symbol, fields)
+    return _frame(f"{TICKER}:{ticker.symbol}", "trade.ticker", fields)
 
 
 def _frame(topic: str, subject: str, data: dict[str, Any]) -> bytes:

@@ -17,7 +17,8 @@ import orjson
 
 from schemas.kucoin.control import WireError
 from schemas.kucoin.market import SNAPSHOT
-from schemas.timestamps import parse_epoch
+from schemas.kucoin.wire_time import parse_time
+from schemas.timestamps import NS_PER_MS
 
 _COLUMN_OF_FIELD = {
     "trading": "trading",
@@ -96,7 +97,9 @@ def format_market_snapshot(snapshot: MarketSnapshot) -> bytes:
     )
 
 
-def row_of_entry(entry: dict[str, Any]) -> tuple[str, int | None, dict[str, str | None]]:
+def row_of_entry(
+    entry: dict[str, Any], unit_ns: int = NS_PER_MS
+) -> tuple[str, int | None, dict[str, str | None]]:
     """Return symbol, ts_event (ns) and the text columns of one entry, `extra` among them."""
     columns: dict[str, str | None] = dict.fromkeys(_COLUMN_OF_FIELD.values())
     extra: dict[str, Any] = {}
@@ -105,7 +108,7 @@ def row_of_entry(entry: dict[str, Any]) -> tuple[str, int | None, dict[str, str 
         if name == "symbol":
             continue
         if name == "datetime" and isinstance(value, str) and value.isdecimal():
-            ts_event = parse_epoch(value, 10**6)
+            ts_event = parse_time(str(value), unit_ns)
         elif name in _COLUMN_OF_FIELD and not isinstance(value, dict | list):
             columns[_COLUMN_OF_FIELD[name]] = _text(value)
         else:

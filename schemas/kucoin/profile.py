@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
+from schemas.timestamps import UNITS_NS
+
 PUBLIC, PRIVATE = "public", "private"
 
 
@@ -111,6 +113,10 @@ class Profile:
     def feeds(self) -> tuple[str, ...]:
         """What can be subscribed to in this dialect, in the order of the configuration's words."""
         return tuple(self.topics)
+
+    def unit_ns(self, feed: str) -> int:
+        """Return the unit of a feed's `time`, ns."""
+        return UNITS_NS[self.time_units[feed]]
 
     def book_source(self, stream: str, *, signed: bool) -> BookSource | None:
         """Return where to ask for a full book of a stream, with or without a key."""

@@ -1,8 +1,9 @@
-"""REST answers of the `kucoin-2019` dialect, parsed and formatted.
+"""REST answers of the classic dialects, parsed and formatted.
 
 Every answer is an envelope `{"code": "200000", "data": …}`; anything else is an `ApiError`.
 
-Source: KuCoin API document of February 2019, "Market Data" and "Websocket", read 2026-11-22.
+Source: KuCoin API document of February 2019, "Market Data" and "Websocket", and the specification
+of kucoin-universal-sdk of November 2025; both read 2026-11-22.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import orjson
 from schemas.fixed_point import scale_of
 from schemas.kucoin.control import WireError
 from schemas.kucoin.market import Ticker, ticker_fields
+from schemas.kucoin.wire_time import parse_time
 from schemas.timestamps import NS_PER_MS
 
 SUCCESS = "200000"
@@ -111,7 +113,12 @@ def format_bullet(bullet: Bullet) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """A symbol's metadata; increments as the text the exchange gave."""
+    """A symbol's metadata; increments as the text the exchange gave.
+
+    Attributes
+    ----------
+    wire : str   the exchange's whole entry as JSON, with every field the document does not have
+    """
 
     symbol: str
     name: str
@@ -144,7 +151,7 @@ class Instrument:
 
 
 def parse_instruments(data: Any) -> list[Instrument]:
-    """Parse the data of `symbols`, in the exchange's order; `wire` keeps each entry's whole JSON.
+    """Parse the data of `symbols`, version 1 or 2, in the exchange's order.
 
     Raises
     ------
@@ -157,10 +164,10 @@ def parse_instruments(data: Any) -> list[Instrument]:
                 entry.get("name", entry["symbol"]),
                 entry["baseCurrency"],
                 entry["quoteCurrency"],
-                entry.get("baseMinSize", ""),
-                entry.get("quoteMinSize", ""),
-                entry.get("baseMaxSize", ""),
-                entry.get("quoteMaxSize", ""),
+                entry.get("baseMinSize") or "",
+                entry.get("quoteMinSize") or "",
+                entry.get("baseMaxSize") or "",
+                entry.get("quoteMaxSize") or "",
                 entry["baseIncrement"],
                 entry["quoteIncrement"],
                 entry["priceIncrement"],
@@ -174,26 +181,54 @@ def parse_instruments(data: Any) -> list[Instrument]:
 
 
 def format_instruments(instruments: list[Instrument]) -> bytes:
-    """Format the answer of `symbols` with the document's fields."""
+    """Format the answer of `symbols`: each entry as it came, else with the document's fields."""
     return format_answer(
         [
-            {
-                "symbol": instrument.symbol,
-                "name": instrument.name,
-                "baseCurrency": instrument.base_currency,
-                "quoteCurrency": instrument.quote_currency,
-                "baseMinSize": instrument.base_min_size,
-                "quoteMinSize": instrument.quote_min_size,
-                "baseMaxSize": instrument.base_max_size,
-                "quoteMaxSize": instrument.quote_max_size,
-                "baseIncrement": instrument.base_increment,
-                "quoteIncrement": instrument.quote_increment,
-                "priceIncrement": instrument.price_increment,
-                "enableTrading": instrument.enable_trading,
-            }
+            orjson.Fragment(instrument.wire) if instrument.wire else instrument_fields(instrument)
             for instrument in instruments
         ]
     )
+
+
+def instrument_fields(instrument: Instrument) -> dict[str, Any]:
+    """Return the wire's entry of version 1 of `symbols`."""
+    return {
+        "symbol": instrument.symbol,
+        "name": instrument.name,
+        "baseCurrency": instrument.base_currency,
+        "quoteCurrency": instrument.quote_currency,
+        "baseMinSize": instrument.base_min_size,
+        "quoteMinSize": instrument.quote_min_size,
+        "baseMaxSize": instrument.base_max_size,
+        "quoteMaxSize": instrument.quote_max_size,
+        "baseIncrement": instrument.base_increment,
+        "quoteIncrement": instrument.quote_increment,
+        "priceIncrement": instrument.price_increment,
+        "enableTrading": instrument.enable_trading,
+    }
+
+
+def instrument_fields_v2(instrument: Instrument, market: str) -> dict[str, Any]:
+    """Return the wire's entry of version 2 of `symbols`, for a plain spot symbol of a market."""
+    return {
+        **instrument_fields(instrument),
+        "feeCurrency": instrument.quote_currency,
+        "market": market,
+        "priceLimitRate": "0.1",
+        "minFunds": instrument.quote_min_size,
+        "isMarginEnabled": False,
+        "feeCategory": 1,
+        "makerFeeCoefficient": "1.00",
+        "takerFeeCoefficient": "1.00",
+        "st": False,
+        "callauctionIsEnabled": False,
+        "callauctionPriceFloor": None,
+        "callauctionPriceCeiling": None,
+        "callauctionFirstStageStartTime": None,
+        "callauctionSecondStageStartTime": None,
+        "callauctionThirdStageStartTime": None,
+        "tradingStartTime": None,
+    }
 
 
 @dataclass(slots=True)
@@ -214,10 +249,9 @@ def parse_book(data: Any) -> BookAnswer:
     WireError   when sequence or rows are missing or misshapen
     """
     try:
-        time = data.get("time")
         return BookAnswer(
             int(data["sequence"]),
-            None if time is None else int(time) * NS_PER_MS,
+            parse_time(data.get("time"), NS_PER_MS),
             _parse_rows(data["bids"]),
             _parse_rows(data["asks"]),
         )
@@ -315,19 +349,25 @@ def format_timestamp(ts: int) -> bytes:
     return format_answer(ts // NS_PER_MS)
 
 
-def format_all_tickers(ts: int, tickers: list[dict[str, str]]) -> bytes:
-    """Format the answer of `allTickers`; each ticker has the document's fields as text."""
+def format_all_tickers(ts: int, tickers: list[dict[str, Any]]) -> bytes:
+    """Format the answer of `allTickers`; each ticker has the wire's fields as text."""
     return format_answer({"time": ts // NS_PER_MS, "ticker": tickers})
 
 
-def parse_all_tickers(data: Any) -> tuple[int, list[dict[str, str]]]:
-    """Parse the data of `allTickers` to (ns, tickers).
+def parse_all_tickers(data: Any) -> tuple[int, list[dict[str, Any]]]:
+    """Parse the data of `allTickers` to (ns, tickers), each with all the fields it came with.
+
+    `vol` is the volume of 24 hours in base currency; today's exchange adds `volValue`, in quote
+    currency, and many more. A field without a value is null.
 
     Raises
     ------
-    WireError   when time or list is missing
+    WireError   when time or list is missing, or a ticker names no symbol
     """
     try:
-        return int(data["time"]) * NS_PER_MS, list(data["ticker"])
+        tickers = list(data["ticker"])
+        if not all(type(ticker["symbol"]) is str for ticker in tickers):
+            raise TypeError("a ticker without a symbol")
+        return int(data["time"]) * NS_PER_MS, tickers
     except (KeyError, TypeError, ValueError):
         raise WireError("allTickers is malformed", orjson.dumps(data)) from None
