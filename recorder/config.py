@@ -2,8 +2,8 @@
 
 Every key but `archive`, `venue.profile` and `venue.symbols` has a default. The environment wins
 over the file, as `BOOKTAPE__PARTS__ROLL_INTERVAL_S=60` or `BOOKTAPE__VENUE__SYMBOLS=BTC-USDT,ETH-BTC`.
-A relative `archive` lies beside the configuration file, so the same file means the same archive
-whoever starts the recorder, and from wherever.
+A relative `archive` or `venue.api_key_file` lies beside the configuration file, so the same file
+means the same archive whoever starts the recorder, and from wherever.
 
 Keys of the contract that nothing reads yet are accepted at their default alone: a value that would
 change nothing is refused rather than swallowed.
@@ -16,75 +16,34 @@ import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from recorder.config_sections import (
+    AuditConfig,
+    HttpConfig,
+    InstrumentsConfig,
+    JobsConfig,
+    LogConfig,
+    PartsConfig,
+    RawLogConfig,
+    RetentionConfig,
+    StitchConfig,
+    VenueConfig,
+)
 from recorder.errors import ConfigError, RecorderError
+from recorder.symbols import Selection
 from schemas.kucoin.profile import Profile
-from schemas.kucoin.profiles import PROFILES, UnknownProfile, profile_named
-from schemas.kucoin.topics import FEEDS
+from schemas.kucoin.profiles import profile_named
 
 ENV_PREFIX = "BOOKTAPE__"
 ENV_DELIMITER = "__"
 REQUIRED = ("archive", "venue.profile", "venue.symbols")
-
-
-def _split_commas(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _known_profile(name: str) -> str:
-    try:
-        profile_named(name)
-    except UnknownProfile as error:
-        raise ValueError(str(error)) from None
-    return name
-
-
-def _http_url(url: str | None) -> str | None:
-    """Return the address without a slash at its end; what no retry could reach is refused here."""
-    if url is None:
-        return None
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url!r} is not an http:// or https:// address")
-    try:
-        address = urlsplit(url)
-        host, _ = address.hostname, address.port
-    except ValueError as error:
-        raise ValueError(f"{url!r} is no address: {error}") from None
-    if not host:
-        raise ValueError(f"{url!r} names no host")
-    if address.query or address.fragment:
-        raise ValueError(f"{url!r} has a query: paths of the API are put behind it")
-    return url.rstrip("/")
-
-
-def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"{', '.join(repeated)} stands there more than once")
-    return names
-
-
-def _known_feeds(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if name not in FEEDS:
-            near = get_close_matches(name, FEEDS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{name!r} is no stream{hint} known: {', '.join(FEEDS)}")
-    return names
+# A websocket is replaced so long before its token ends: a subscription takes seconds, not minutes.
+ROTATE_BEFORE_END_S = 3_600
 
 
 class ConfigUnreadable(ConfigError):
@@ -96,134 +55,12 @@ class ConfigUnreadable(ConfigError):
         RecorderError.__init__(self, f"configuration {path} {problem}", remedy)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_booleans(cls, value: object) -> object:
-        """No key is yes or no, and pydantic would read true as 1."""
-        if isinstance(value, bool):
-            raise ValueError(f"{str(value).lower()} says nothing here")
-        return value
-
-
-class VenueConfig(_Section):
-    """Where to record from, and what."""
-
-    profile: Annotated[str, AfterValidator(_known_profile)] = Field(
-        description=f"the exchange's dialect, one of: {', '.join(PROFILES)}"
-    )
-    rest_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
-        default=None, description="base address of the REST API; left out, the profile's own"
-    )
-    symbols: Annotated[
-        tuple[str, ...], BeforeValidator(_split_commas), AfterValidator(_each_once)
-    ] = Field(min_length=1, description='the exchange\'s own spelling, e.g. ["BTC-USDT"]')
-    streams: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_split_commas),
-        AfterValidator(_known_feeds),
-        AfterValidator(_each_once),
-    ] = Field(default=FEEDS, min_length=1, description=f"some of: {', '.join(FEEDS)}")
-    api_key_file: str | None = Field(default=None, description="file with an API key")
-    # Documented limits of 100 and more have been refused at around 98 in practice.
-    topics_per_connection: int = Field(
-        default=95,
-        ge=1,
-        description="topics (symbol × stream) on one websocket; the profile's limit caps",
-    )
-
-
-class RawLogConfig(_Section):
-    """The write-ahead log of everything that entered."""
-
-    # The longest a frame waits before it is on disk: one fsync 20 times a second.
-    commit_interval_ms: int = Field(
-        default=50, ge=1, le=10_000, description="ms between group commits"
-    )
-    # At full rate a commit is worth its fsync; three of these are the most that memory holds.
-    commit_bytes: int = Field(
-        default=1 << 20, ge=1024, description="bytes that bring a commit forward"
-    )
-    # A segment is what retention removes and what a copy moves: an hour, or this.
-    segment_mib: int = Field(default=256, ge=1, description="MiB after which a segment is closed")
-    keep_days: int = Field(default=0, ge=0, description="days to keep segments; 0 keeps all")
-
-
-class PartsConfig(_Section):
-    """When rows become Parquet files."""
-
-    # Shorter rolls of quiet symbols cost tens of bytes a row; the raw log already keeps open rows.
-    roll_interval_s: int = Field(
-        default=900, ge=1, description="seconds after which a part may close"
-    )
-    # Below this a part is mostly footer.
-    rows_min: int = Field(default=5_000, ge=1, description="rows a part needs to close by time")
-    # About 10 to 15 MB of file: one read, one row-group scan.
-    rows_max: int = Field(default=1_000_000, ge=1, description="rows at which a part closes")
-    # Over all open parts together; the largest closes first.
-    memory_max_mb: int = Field(default=256, ge=16, description="MB of open rows in memory")
-    reader_grace_s: int = Field(
-        default=3_600, ge=0, description="seconds replaced parts stay on disk"
-    )
-
-
-class StitchConfig(_Section):
-    """How snapshots and updates are joined."""
-
-    # Messages held while a snapshot is on its way: minutes of a busy symbol, about ten megabytes.
-    buffer_updates_max: int = Field(
-        default=10_000, ge=1, description="messages held per symbol and book"
-    )
-    # Long enough that busy symbols ask at their first update, short enough for quiet ones.
-    first_update_timer_s: float = Field(
-        default=2.0,
-        gt=0,
-        le=600,
-        description="seconds to wait for a first update before asking a snapshot",
-    )
-    stale_after_s: int = Field(
-        default=0, ge=0, description="seconds of silence that restart a symbol"
-    )
-
-
-class AuditConfig(_Section):
-    """Comparisons of live books with the exchange's."""
-
-    interval_s: int = Field(default=0, ge=0, description="seconds between audits of a book")
-
-
-class InstrumentsConfig(_Section):
-    """The exchange's list of symbols."""
-
-    # Increments change with days of notice; an hour is early enough and costs one request.
-    interval_s: int = Field(
-        default=3_600, ge=1, description="seconds between looks at the symbol list"
-    )
-
-
-class HttpConfig(_Section):
-    """Status and metrics over HTTP."""
-
-    listen: str = Field(default="", description="address and port to listen on")
-
-
-class LogConfig(_Section):
-    """What goes to standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="debug, info, warning or error"
-    )
-    format: Literal["text", "json"] = Field(default="text", description="text or json")
-
-
 class Config(BaseSettings):
     """All of it, frozen.
 
     Attributes
     ----------
-    archive : Path   absolute once loaded by `load_config`
+    archive, venue.api_key_file : Path   absolute once loaded by `load_config`
     """
 
     model_config = SettingsConfigDict(
@@ -240,6 +77,8 @@ class Config(BaseSettings):
     venue: VenueConfig
     raw_log: RawLogConfig = RawLogConfig()
     parts: PartsConfig = PartsConfig()
+    retention: RetentionConfig = RetentionConfig()
+    jobs: JobsConfig = JobsConfig()
     stitch: StitchConfig = StitchConfig()
     audit: AuditConfig = AuditConfig()
     instruments: InstrumentsConfig = InstrumentsConfig()
@@ -268,17 +107,22 @@ class Config(BaseSettings):
         """Base address of the REST API: the configured one, or the profile's."""
         return self.venue.rest_url or self.profile.rest_url
 
+    @property
+    def selection(self) -> Selection:
+        """What `venue.symbols` asks for."""
+        return Selection.parse(self.venue.symbols)
+
+    @property
+    def rotate_after_s(self) -> float | None:
+        """Age in s at which a websocket is replaced, None for never."""
+        if self.venue.rotate_after_s:
+            return float(self.venue.rotate_after_s)
+        life_s = self.profile.limits.token_life_s
+        return None if life_s is None else float(max(life_s - ROTATE_BEFORE_END_S, life_s // 2))
+
 
 # Keys the contract names and no code of this version reads: accepted at their default alone.
-_NOT_YET = (
-    "workers",
-    "venue.api_key_file",
-    "raw_log.keep_days",
-    "parts.reader_grace_s",
-    "stitch.stale_after_s",
-    "audit.interval_s",
-    "http.listen",
-)
+NOT_YET = ("workers", "stitch.stale_after_s", "audit.interval_s")
 
 
 def load_config(path: Path) -> Config:
@@ -289,22 +133,56 @@ def load_config(path: Path) -> Config:
     ConfigError        naming the key and what to write instead
     ConfigUnreadable   where it is the file itself
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-        raise ConfigUnreadable(path, problem, "name an existing TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigUnreadable(path, f"is not TOML: {error}", "mend it there") from None
+    document = _read_document(path)
     _check_environment_names()
     try:
         config = Config(**document)
     except ValidationError as error:
         raise _config_error(error) from None
-    for key in _NOT_YET:
+    for key in NOT_YET:
         _refuse_change(config, key)
-    archive = Path(os.path.normpath(path.resolve().parent / config.archive.expanduser()))
-    return config.model_copy(update={"archive": archive})
+    venue = config.venue
+    if venue.api_key_file is not None:
+        key_file = _beside(path, venue.api_key_file)
+        venue = venue.model_copy(update={"api_key_file": key_file})
+    return config.model_copy(update={"archive": _beside(path, config.archive), "venue": venue})
+
+
+def origins(path: Path) -> dict[str, str]:
+    """Say of every key where its value comes from: default, file, or the variable's name.
+
+    Raises
+    ------
+    ConfigUnreadable   as `load_config`
+    """
+    found = {key: "default" for key, (_, is_section) in _KEYS.items() if not is_section}
+    found |= dict.fromkeys(_leaves(_read_document(path)), "file")
+    found |= {key: variable for variable, key in _environment_keys() if key in found}
+    return found
+
+
+def _beside(file: Path, path: Path) -> Path:
+    """Make a path absolute; a relative one lies beside the configuration file."""
+    return Path(os.path.normpath(file.resolve().parent / path.expanduser()))
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+        raise ConfigUnreadable(path, problem, "name an existing TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigUnreadable(path, f"is not TOML: {error}", "mend it there") from None
+
+
+def _leaves(document: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every value of a document."""
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _refuse_change(config: Config, key: str) -> None:
@@ -353,12 +231,16 @@ def _did_you_mean(key: str) -> str:
     return f"known here: {', '.join(sorted(siblings)) or 'nothing'}"
 
 
+def _environment_keys() -> Iterator[tuple[str, str]]:
+    """Yield our variables with the dotted keys they set."""
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(ENV_PREFIX):
+            yield variable, variable[len(ENV_PREFIX) :].lower().replace(ENV_DELIMITER, ".")
+
+
 def _check_environment_names() -> None:
     """Refuse a variable whose first word is no key: pydantic would ignore it in silence."""
-    for variable in sorted(os.environ):
-        if not variable.upper().startswith(ENV_PREFIX):
-            continue
-        key = variable[len(ENV_PREFIX) :].lower().replace(ENV_DELIMITER, ".")
+    for variable, key in _environment_keys():
         if key not in _KEYS:
             raise ConfigError(
                 key, f"is unknown (from the environment, {variable})", _did_you_mean(key)

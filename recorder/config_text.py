@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -10,14 +11,21 @@ from pydantic import BaseModel
 from recorder.config import Config
 
 
-def format_config(config: Config) -> str:
-    """Format as TOML that loads to the same configuration; each key with what it takes."""
+def format_config(config: Config, origins: Mapping[str, str] | None = None) -> str:
+    """Format as TOML that loads to the same configuration; each key with what it takes.
+
+    Parameters
+    ----------
+    origins : mapping   dotted key → where its value comes from, told before what it takes
+    """
     lines: list[str] = []
-    _format_section(config, "", lines)
+    _format_section(config, "", lines, origins or {})
     return "\n".join(lines)
 
 
-def _format_section(section: BaseModel, prefix: str, lines: list[str]) -> None:
+def _format_section(
+    section: BaseModel, prefix: str, lines: list[str], origins: Mapping[str, str]
+) -> None:
     if prefix:
         lines.extend(["", f"[{prefix}]"])
     below: list[tuple[str, BaseModel]] = []
@@ -26,17 +34,19 @@ def _format_section(section: BaseModel, prefix: str, lines: list[str]) -> None:
         if isinstance(value, BaseModel):
             below.append((name, value))
             continue
+        origin = origins.get(f"{prefix}.{name}" if prefix else name)
+        says = f"({origin}) {field.description}" if origin else field.description
         # TOML has no null: a key without a value is told in a comment.
-        shown = f"# {name}" if value is None else f"{name} = {_format_value(value)}"
-        lines.append(f"{shown}  # {field.description}")
+        shown = f"# {name}" if value is None else f"{name} = {format_value(value)}"
+        lines.append(f"{shown}  # {says}")
     for name, inner in below:
-        _format_section(inner, name, lines)
+        _format_section(inner, name, lines, origins)
 
 
-def _format_value(value: object) -> str:
+def format_value(value: object) -> str:
     """Write text, numbers and lists: JSON's form of these is also TOML's."""
     if isinstance(value, tuple):
-        return f"[{', '.join(_format_value(each) for each in value)}]"
+        return f"[{', '.join(format_value(each) for each in value)}]"
     if isinstance(value, Path):
         value = str(value)
     return json.dumps(value, ensure_ascii=False)

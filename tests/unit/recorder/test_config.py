@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from recorder.config import Config, ConfigUnreadable, load_config
+from recorder.config import Config, ConfigUnreadable, load_config, origins
 from recorder.errors import ConfigError
 
 MINIMAL = """
@@ -91,13 +91,30 @@ BAD = [
     ('profile = "kucoin-2019"', "", "", "venue.profile", "one of: kucoin-2019"),
     ("[venue]", "[log]", "", "log.profile", "is unknown"),
     ('archive = "archive"', "", "", "archive", "is missing"),
-    ("", "", "[http]\nlisten = ':1'", "http.listen", "not available yet"),
     ("archive =", "workers = 2\narchive =", "", "workers", "not available yet"),
-    ("", "", "[raw_log]\nkeep_days = 30", "raw_log.keep_days", "not available yet"),
     ("", "", "[stitch]\nstale_after_s = 30", "stitch.stale_after_s", "not available yet"),
     ("", "", "[audit]\ninterval_s = 60", "audit.interval_s", "not available yet"),
-    ("symbols", "api_key_file = 'k'\nsymbols", "", "venue.api_key_file", "not available yet"),
-    ("", "", "[parts]\nreader_grace_s = 9", "parts.reader_grace_s", "not available yet"),
+    ("", "", "[http]\nlisten = ':1'", "http.listen", "127.0.0.1:1 is this machine alone"),
+    ("", "", "[http]\nlisten = '9464'", "http.listen", "is not host:port"),
+    ("", "", "[http]\nlisten = 'http://h:80'", "http.listen", "write no http://"),
+    ("", "", "[http]\nlisten = 'h:65536'", "http.listen", "a port is at most 65535"),
+    ("", "", "[http]\nlisten = '::1:80'", "http.listen", "stands in brackets"),
+    ("", "", "[jobs]\nbackup_at = '24:00'", "jobs.backup_at", "write hh:mm"),
+    ("", "", "[jobs]\nretention_at = '1:20'", "jobs.retention_at", "write hh:mm"),
+    ("", "", "[jobs]\ncompaction_at = 'noon'", "jobs.compaction_at", "write hh:mm"),
+    ("", "", "[jobs]\nbackups_kept = 0", "jobs.backups_kept", "greater than or equal to 1"),
+    (
+        "",
+        "",
+        "[retention]\ntrades_days = -1",
+        "retention.trades_days",
+        "greater than or equal to 0",
+    ),
+    ("", "", "[retention]\ntotal_gib = inf", "retention.total_gib", "finite number"),
+    ("", "", "[raw_log]\nkeep_days = -1", "raw_log.keep_days", "greater than or equal to 0"),
+    ("symbols =", "status_interval_s = 0\nsymbols =", "", "venue.status_interval_s", "equal to 1"),
+    ('"ETH-BTC"', '"ETH BTC"', "", "venue.symbols", "'ETH BTC' selects nothing"),
+    ('"ETH-BTC"', '"top:0"', "", "venue.symbols", "a number from 1 on"),
 ]
 
 
@@ -112,6 +129,75 @@ def test_bad_input_names_the_key_and_the_remedy(
     assert says in str(caught.value)
     assert caught.value.remedy
     assert caught.value.exit_code == 2
+
+
+CLASSIC = 'archive = "a"\n[venue]\nprofile = "kucoin-classic"\nsymbols = ["all"]\n'
+
+
+def test_streams_left_out_are_all_the_profile_has(load) -> None:
+    assert load(CLASSIC).venue.streams == ("level2", "match", "snapshot", "ticker")
+
+
+def test_a_stream_the_profile_lacks_names_profile_and_streams(load) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(CLASSIC + 'streams = ["level2", "level3"]')
+    assert caught.value.key == "venue.streams"
+    assert (
+        "kucoin-classic has no stream 'level3'; it has: level2, match, snapshot, ticker"
+    ) in str(caught.value)
+
+
+def test_websockets_are_replaced_an_hour_before_their_token_ends(load) -> None:
+    assert load(CLASSIC).rotate_after_s == 23 * 3_600
+    assert load(CLASSIC + "rotate_after_s = 60").rotate_after_s == 60
+    assert load(MINIMAL).rotate_after_s is None, "the document states no life of a token"
+    with pytest.raises(ConfigError) as caught:
+        load(CLASSIC + "rotate_after_s = 86400")
+    assert caught.value.key == "venue.rotate_after_s"
+    assert "86400 s is too late: kucoin-classic cuts at 86400 s" in str(caught.value)
+
+
+def test_the_key_file_lies_beside_the_configuration(load, tmp_path: Path) -> None:
+    assert load(CLASSIC).venue.api_key_file is None
+    assert load(CLASSIC + 'api_key_file = "key.toml"').venue.api_key_file == tmp_path / "key.toml"
+    assert load(CLASSIC + 'api_key_file = "/k.toml"').venue.api_key_file == Path("/k.toml")
+
+
+def test_jobs_run_at_times_of_day_or_never(load) -> None:
+    jobs = load(CLASSIC + '[jobs]\nbackup_at = ""\nretention_at = "23:59"').jobs
+    assert (jobs.compaction_at, jobs.retention_at, jobs.backup_at) == ("00:20", "23:59", "")
+    assert (jobs.repack_interval_s, jobs.backups_kept) == (600, 7)
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("", None),
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:80", ("::1", 80)),
+    ],
+)
+def test_an_address_to_listen_on(load, listen: str, address: tuple[str, int] | None) -> None:
+    assert load(CLASSIC + f'[http]\nlisten = "{listen}"').http.address == address
+
+
+def test_the_keys_of_an_exchange_are_no_keys_of_ours(load, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KEY", "SECRET", "PASSPHRASE", "KEY_VERSION"):
+        monkeypatch.setenv(f"BOOKTAPE_API_{name}", "made-up")
+    assert load(CLASSIC).profile.name == "kucoin-classic"
+
+
+def test_each_value_says_where_it_came_from(
+    load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOOKTAPE__PARTS__ROWS_MIN", "9")
+    load(CLASSIC)
+    found = origins(tmp_path / "recorder.toml")
+    assert found["venue.symbols"] == "file"
+    assert found["parts.rows_min"] == "BOOKTAPE__PARTS__ROWS_MIN"
+    assert found["parts.rows_max"] == "default"
+    assert "parts" not in found
 
 
 @pytest.mark.parametrize(
