@@ -2,7 +2,9 @@
 
 RecorderError                  exit code 2: bad input, with a remedy
 ├── ConfigError                a key of the configuration
-│   └── config.ConfigUnreadable   the file itself
+│   ├── config.ConfigUnreadable   the file itself
+│   └── config_changes.RestartNeeded   what a running recorder cannot change
+├── api_key.ApiKeyError        a key's file or variables
 ├── CaptureError               a capture that cannot be imported
 ├── AlreadyImported            the same file again
 ├── NotAnArchive               no catalog where one should be
@@ -17,6 +19,7 @@ RecorderError                  exit code 2: bad input, with a remedy
     ├── VenueUnreachable
     ├── UnknownSymbols         exit code 2: the exchange does not list them
     └── VenueRefused           an answer that no retry will change
+        └── api_key.KeyRefused   exit code 2: the key, and what to do about it
 """
 
 from __future__ import annotations
@@ -174,11 +177,17 @@ class UnknownSymbols(VenueError):
 
 
 class VenueRefused(VenueError):
-    """The exchange said no and will say it again."""
+    """The exchange said no and will say it again.
 
-    def __init__(self, what: str, code: str, message: str) -> None:
+    Attributes
+    ----------
+    code : str   as the exchange gave it
+    """
+
+    def __init__(self, what: str, code: str, message: str, remedy: str = "") -> None:
         self.code = code
         super().__init__(
             f"exchange refused {what}: code {code} {message}",
-            "check that venue.rest_url is the API's base address and venue.profile its dialect",
+            remedy
+            or "check that venue.rest_url is the API's base address and venue.profile its dialect",
         )
