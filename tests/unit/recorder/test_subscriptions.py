@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from recorder.errors import ConfigError
-from recorder.subscriptions import Wish, plan_connections
+from recorder.subscriptions import Change, Plan, Wish, plan_connections
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
 from schemas.kucoin.topics import FEEDS
 
 
@@ -75,3 +76,54 @@ def test_halves_narrow_down_to_single_symbols() -> None:
         Wish("level2", ("B", "C")),
     )
     assert Wish("level2", ("A",)).halves() == ()
+
+
+def test_the_part_of_a_message_that_is_still_wanted() -> None:
+    wish = Wish("level2", ("A", "B", "C"))
+    assert wish.within({("level2", "B"), ("match", "A")}) == Wish("level2", ("B",))
+    assert wish.within(set()) is None
+
+
+def test_a_listing_fills_free_room_and_moves_nothing() -> None:
+    plan = Plan(KUCOIN_CLASSIC, 4)
+    plan.change(["A", "B", "C"], ["level2", "match"])
+    assert {place: len(topics) for place, topics in plan.places.items()} == {1: 4, 2: 2}
+    assert plan.change(["A", "B", "C", "D"], ["level2", "match"]) == [
+        Change(2, (("level2", "D"), ("match", "D")), ())
+    ]
+    assert plan.change(["E", "A", "B", "C", "D"], ["level2", "match"]) == [
+        Change(3, (("level2", "E"), ("match", "E")), ())
+    ]
+
+
+def test_a_delisting_touches_its_own_topics_and_an_empty_connection_goes() -> None:
+    plan = Plan(KUCOIN_CLASSIC, 4)
+    plan.change(["A", "B", "C"], ["level2", "match"])
+    assert plan.change(["A", "C"], ["level2", "match"]) == [
+        Change(1, (), (("level2", "B"), ("match", "B")))
+    ]
+    assert plan.change(["A"], ["level2", "match"]) == [
+        Change(2, (), (("level2", "C"), ("match", "C")))
+    ]
+    assert list(plan.places) == [1]
+    assert plan.change(["A", "D", "E"], ["level2", "match"])[-1].place == 3, "2 is gone for good"
+
+
+def test_a_stream_more_goes_where_its_symbol_is() -> None:
+    plan = Plan(KUCOIN_CLASSIC, 3)
+    plan.change(["A", "B"], ["level2"])
+    assert plan.change(["B", "A"], ["level2", "match"]) == [
+        Change(1, (("match", "B"),), ()),
+        Change(2, (("match", "A"),), ()),
+    ], "the more important one gets the room there is"
+
+
+def test_holes_are_filled_topic_by_topic_before_anything_is_refused() -> None:
+    profile = replace(KUCOIN_CLASSIC, limits=replace(KUCOIN_CLASSIC.limits, connections_max=3))
+    plan = Plan(profile, 3)
+    plan.change(["A", "B"], ["level2", "match"])
+    plan.change(["A", "B", "C"], ["level2", "match"])
+    assert plan.topics == 6
+    with pytest.raises(ConfigError, match="allows 3, one of them to take over from others"):
+        plan.change(["A", "B", "C", "D"], ["level2", "match"])
+    assert plan.topics == 6
