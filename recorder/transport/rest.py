@@ -48,13 +48,23 @@ class RestFailed(Exception):
     status : int | None   of the answer, None where none came
     problem : str
     refused : bool        the venue understood and said no: a retry will not help
+    code : str | None     of the answer, None where it has none
     """
 
-    def __init__(self, url: str, status: int | None, problem: str, *, refused: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        status: int | None,
+        problem: str,
+        *,
+        refused: bool,
+        code: str | None = None,
+    ) -> None:
         self.url = url
         self.status = status
         self.problem = problem
         self.refused = refused
+        self.code = code
         super().__init__(f"{url}: {problem}")
 
 
@@ -186,7 +196,7 @@ class RestClient:
         if outcome.is_limit or outcome.is_wall:
             what = "the exchange is overloaded" if rule.name == OVERLOAD else "asked too often"
             problem = f"{what} (HTTP {outcome.status}), pausing {pause_s:g} s"
-        raise RestFailed(url, outcome.status, problem, refused=rule.is_final)
+        raise RestFailed(url, outcome.status, problem, refused=rule.is_final, code=outcome.code)
 
     def _heed(self, outcome: Outcome, pool: str, endpoint: _Endpoint) -> tuple[Rule, float]:
         """Count an outcome that is no answer and hold whom it concerns; return rule and pause."""
