@@ -4,6 +4,8 @@ ExchangeError (a ReplayError)
 ├── BadOption              what was asked for makes no sense; asking again cannot help
 │   ├── BadSymbol          a name the exchange cannot list
 │   ├── BadFault           a ``--fault`` word it does not understand
+│   ├── BadEvent           an ``--event`` it does not understand, or that cannot happen then
+│   ├── BadKeyFile         a file of API keys that cannot be used, or that others may read
 │   ├── BadDuration        a time without a unit
 │   ├── BadCertificate     a TLS certificate or key that cannot be used
 │   ├── NotLoopback        an address other machines could reach
@@ -43,6 +45,22 @@ class BadFault(BadOption):
         self.spec = spec
         self.word = word
         super().__init__(f"cannot read the fault {spec!r}: {word!r} is not understood", hint)
+
+
+class BadEvent(BadOption):
+    """An event of the listing that means nothing, or cannot happen when it is due."""
+
+    def __init__(self, spec: str, problem: str, hint: str) -> None:
+        self.spec = spec
+        super().__init__(f"cannot take the event {spec!r}: {problem}", hint)
+
+
+class BadKeyFile(BadOption):
+    """A file of API keys that cannot be used; nothing of its content is repeated."""
+
+    def __init__(self, path: Path, problem: str, hint: str) -> None:
+        self.path = path
+        super().__init__(f"cannot use the keys of {path}: {problem}", hint)
 
 
 class BadDuration(BadOption):

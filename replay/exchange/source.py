@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from replay.exchange.events import VenueEvent
 from schemas.kucoin.market import L2Update, L3Event, Match, Ticker
 from schemas.kucoin.market_snapshot import MarketSnapshot
 from schemas.kucoin.rest import BookAnswer, HistoryTrade, Instrument
@@ -72,6 +73,33 @@ class DayFigures:
     vol_value: str
     change_price: str | None
     change_rate: str | None
+    bid_size: str | None = None
+    ask_size: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFigures:
+    """The last minutes of a symbol in exact decimal text; None where there was no trade."""
+
+    open: str | None
+    close: str | None
+    high: str | None
+    low: str | None
+    vol: str
+    vol_value: str
+    change_price: str | None
+    change_rate: str | None
+
+
+QUIET_WINDOW = WindowFigures(None, None, None, None, "0", "0", None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class VenueState:
+    """What `status` says: open, close or cancelonly, and why."""
+
+    status: str = "open"
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +146,18 @@ class Source(Protocol):
     def instruments(self) -> Sequence[Instrument]:
         """Return the metadata of every symbol, in listing order."""
 
+    def lists(self, symbol: str) -> bool:
+        """Tell whether a symbol is listed now."""
+
+    def state(self) -> VenueState:
+        """Return the state of the exchange as a whole."""
+
+    def wake(self, symbol: str) -> None:
+        """Learn that somebody is about to listen to a symbol; never blocks for long."""
+
+    def carry_out(self, event: VenueEvent) -> None:
+        """Let something happen to the list of symbols or to the exchange as a whole."""
+
     def markets(self) -> Sequence[str]:
         """Return the names of the markets that have symbols."""
 
@@ -132,6 +172,9 @@ class Source(Protocol):
 
     def day(self, symbol: str) -> DayFigures:
         """Return the last 24 hours."""
+
+    def window(self, symbol: str, minutes: int) -> WindowFigures:
+        """Return the last `minutes`, at most 24 hours."""
 
     def histories(self, symbol: str) -> Sequence[HistoryTrade]:
         """Return the last hundred trades, oldest first."""

@@ -8,7 +8,6 @@ then open if a remainder rests, else done. An order leaves the book when its rem
 the match: its done changes no depth. Nor does anything that happens to a taker which never rested.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 
 from replay.exchange.errors import OrderRefused
@@ -22,24 +21,9 @@ from replay.exchange.synthetic.orders import (
     OrderType,
     Reason,
 )
+from replay.exchange.synthetic.trade_ids import IdSpace, TradeIds
 
 Listener = Callable[[EngineEvent], None]
-
-_SCRAMBLE = 0x9E37_79B9_7F4B
-"""Odd, hence a one-to-one map of 48-bit counters: ids do not sort in order of arrival."""
-
-
-class IdSpace:
-    """24 hex digits per id, unique within a seed and symbol, the same in every run."""
-
-    def __init__(self, seed: int, name: str) -> None:
-        self._prefix = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=6).hexdigest()
-        self._count = 0
-
-    def next(self) -> str:
-        """Return the next id."""
-        self._count += 1
-        return f"{self._prefix}{self._count * _SCRAMBLE & 0xFFFF_FFFF_FFFF:012x}"
 
 
 class Engine:
@@ -55,9 +39,18 @@ class Engine:
         Sequence of the first event.
     listener : callable
         Called with every event, in order, before the engine goes on.
+    trade_ids : TradeIds or None
+        Names the trades; None: text that says nothing.
     """
 
-    def __init__(self, symbol: str, seed: int, first_sequence: int, listener: Listener) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        seed: int,
+        first_sequence: int,
+        listener: Listener,
+        trade_ids: TradeIds | None = None,
+    ) -> None:
         self.bids = BookSide("bid")
         self.asks = BookSide("ask")
         self.orders: dict[str, Order] = {}
@@ -65,7 +58,7 @@ class Engine:
         self.ts = 0
         self._listener = listener
         self._order_ids = IdSpace(seed, f"{symbol}/order")
-        self._trade_ids = IdSpace(seed, f"{symbol}/trade")
+        self._trade_ids = trade_ids or IdSpace(seed, f"{symbol}/trade")
 
     def submit(self, request: NewOrder, ts: int) -> str:
         """Accept an order and carry it to its end or onto the book.

@@ -18,7 +18,10 @@ from replay.exchange.synthetic.instruments import Instrument
 from replay.exchange.synthetic.orders import EngineEvent, NewOrder, SelfTrade, Side, opposite
 
 TARGET_ORDERS = 1_500
-"""Resting orders a book returns to: some 300 levels a side, so a 100-level book is partial."""
+"""Resting orders a book returns to: some 250 levels a side, so a 100-level book is partial."""
+
+USUAL_LEVELS = 250
+"""Levels a side that so many orders make."""
 
 MIN_LEVELS = 25
 """A side thinner than this gets the next order, whatever the dice say."""
@@ -27,8 +30,33 @@ _STRANGERS = 0
 _OWNERS = 40
 """Traders who may meet their own orders; everybody else is a stranger."""
 
+_SIDES: tuple[Side, ...] = ("bid", "ask")
 _MARKET_RULES: tuple[SelfTrade, ...] = ("CO", "CN", "CB")
 _LIMIT_RULES: tuple[SelfTrade, ...] = ("DC", "DC", "DC", "CO", "CN", "CB")
+
+
+_WALK_EVENTS_MAX = 50
+"""A command causes some events, seldom more; the opening's thousands are no walk."""
+
+_FOLLOW_TICKS = 4
+"""A walking price is followed at once when the touch is further away than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How deep a book is and how far its price goes.
+
+    Attributes
+    ----------
+    levels : int
+        Levels a side the book returns to, about.
+    drift_ticks : float
+        How far the fair price walks in one direction in each event of the engine, before it turns
+        round. 0: it only trembles, and is drawn back to where it began.
+    """
+
+    levels: int = USUAL_LEVELS
+    drift_ticks: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +64,32 @@ class Cancel:
     """Take one resting order off the book."""
 
     order_id: str
+
+
+_USUAL = Habit()
+
+
+class Drift:
+    """A walk in one direction until it has gone far enough, then in the other."""
+
+    def __init__(self, start: int, draw: random.Random) -> None:
+        self._low, self._high = start * 0.6, start * 1.6
+        self._random = draw
+        self._direction = 1 if draw.random() < 0.5 else -1
+        self._left = self._leg()
+
+    def step(self, price: float, ticks: float) -> float:
+        """Return how far the price moves from `price` when it moves by `ticks`."""
+        if self._left <= 0 or not self._low < price + self._direction * ticks < self._high:
+            self._direction = (
+                1 if price <= self._low else -1 if price >= self._high else -self._direction
+            )
+            self._left = self._leg()
+        self._left -= ticks
+        return self._direction * ticks
+
+    def _leg(self) -> float:
+        return self._random.uniform(300.0, 900.0)
 
 
 class Flow:
@@ -49,10 +103,22 @@ class Flow:
         Read for the touch and the number of resting orders, never changed.
     seed : int
         Together with the symbol it decides everything.
+    habit : Habit
+        How deep the book is and how far the price goes.
     """
 
-    def __init__(self, instrument: Instrument, engine: Engine, seed: int) -> None:
+    def __init__(
+        self, instrument: Instrument, engine: Engine, seed: int, habit: Habit = _USUAL
+    ) -> None:
         self._instrument = instrument
+        self._target = max(2 * MIN_LEVELS, TARGET_ORDERS * habit.levels // USUAL_LEVELS)
+        # Deeper books reach further: a level more is mostly a price further away.
+        self._reach = habit.levels / USUAL_LEVELS
+        self._drift_ticks = habit.drift_ticks
+        self._drift = Drift(
+            instrument.start_price, random.Random(f"{seed}/{instrument.symbol}/drift")
+        )
+        self._walked_at = 0
         self._engine = engine
         self._random = random.Random(f"{seed}/{instrument.symbol}/flow")
         self._fair = float(instrument.start_price)
@@ -74,7 +140,7 @@ class Flow:
         """Draw the orders that fill the book before anybody may take."""
         return [
             self._limit("bid" if n % 2 else "ask", crossing_allowed=False)
-            for n in range(TARGET_ORDERS)
+            for n in range(self._target)
         ]
 
     def next_wait(self) -> float:
@@ -95,13 +161,15 @@ class Flow:
         thin = self._thin_side()
         if thin is not None:
             return self._limit(thin, crossing_allowed=False)
+        if self._drift_ticks and (followed := self._follow()) is not None:
+            return followed
         if self._burst_left:
             self._burst_left -= 1
             return self._burst_command()
         if rng.random() < 0.002:
             self._burst_left = rng.randint(15, 60)
             self._burst_side = self._lean()
-        crowd = len(self._resting) / TARGET_ORDERS
+        crowd = len(self._resting) / self._target
         draw = rng.random()
         if draw < 0.06:
             return self._market()
@@ -114,6 +182,12 @@ class Flow:
         if draw < 0.13 + min(0.80, max(0.05, 0.40 * crowd**3)):
             return Cancel(self._pick_resting())
         return self._limit(self._any_side())
+
+    def next_cancel(self) -> Cancel | None:
+        """Draw a cancel while nothing may be added; None once the book is as thin as it may be."""
+        if self._thin_side() is not None:
+            return None
+        return Cancel(self._pick_resting())
 
     def observe(self, event: EngineEvent) -> None:
         """Keep the list of resting orders; to be called with every event, in order."""
@@ -135,7 +209,28 @@ class Flow:
         # The book is as dense in ticks on every scale, so a step is bounded in ticks: a price
         # crosses a hundred levels in minutes, not in seconds.
         step = self._random.gauss(0.0, min(0.5, 0.12 + start * 1e-6))
+        if self._drift_ticks:
+            events = min(self._engine.sequence - self._walked_at, _WALK_EVENTS_MAX)
+            pull = self._drift.step(self._fair, events * self._drift_ticks)
+        self._walked_at = self._engine.sequence
         self._fair = max(50.0, self._fair + pull + step)
+
+    def _follow(self) -> NewOrder | None:
+        """Take everything that stands between the touch and a fair price that walked past it."""
+        for side in _SIDES:
+            book, towards = self._book(opposite(side)), 1 if side == "bid" else -1
+            best = book.best_price()
+            assert best is not None, "thin sides are filled first"
+            if (self._fair - best) * towards <= _FOLLOW_TICKS:
+                continue
+            price, total = int(self._fair), 0
+            for level in book.walk():
+                if (price - level.price) * towards < 0:
+                    break
+                total += level.size
+            # What is left over rests there: the touch of the own side comes along.
+            return NewOrder(side, size=total + self._size(), price=price, owner=_STRANGERS)
+        return None
 
     def _any_side(self) -> Side:
         return "bid" if self._random.random() < 0.5 else "ask"
@@ -175,8 +270,8 @@ class Flow:
         if draw < 0.50:
             return int(self._random.expovariate(1 / 4))
         if draw < 0.88:
-            return int(self._random.expovariate(1 / 160))
-        far = 100.0 * self._random.paretovariate(1.1)
+            return int(self._random.expovariate(1 / 160) * self._reach)
+        far = 100.0 * self._random.paretovariate(1.1) * self._reach
         return int(min(far, self._instrument.start_price * 0.6))
 
     def _limit(

@@ -20,6 +20,7 @@ class Trade:
     taker_side: Side
     price: int
     size: int
+    trade_id: str = ""
 
 
 @dataclass(slots=True)
@@ -36,8 +37,8 @@ class Candle:
 
 
 @dataclass(frozen=True, slots=True)
-class DayStats:
-    """The last 24 hours: prices in ticks, volume in lots, turnover in ticks × lots."""
+class WindowStats:
+    """The last hours: prices in ticks, volume in lots, turnover in ticks × lots."""
 
     open: int
     last: int
@@ -65,7 +66,14 @@ class TradeHistory:
             return
         assert event.price is not None, "a match has a price"
         assert event.size is not None, "a match has a size"
-        trade = Trade(event.sequence, event.ts, opposite(event.side), event.price, event.size)
+        trade = Trade(
+            event.sequence,
+            event.ts,
+            opposite(event.side),
+            event.price,
+            event.size,
+            event.trade_id or "",
+        )
         self.recent.append(trade)
         minute = event.ts // MINUTE_NS
         funds = trade.price * trade.size
@@ -80,15 +88,19 @@ class TradeHistory:
         candle.volume += trade.size
         candle.turnover += funds
 
-    def day(self, now: int) -> DayStats | None:
-        """Sum up the 24 hours before `now` (ns); None before the first trade."""
-        oldest = now // MINUTE_NS - DAY_MINUTES
-        candles = [candle for candle in self._minutes if candle.start > oldest]
+    def window(self, now: int, minutes: int = DAY_MINUTES) -> WindowStats | None:
+        """Sum up the `minutes` before `now` (ns); None where there was no trade in them."""
+        oldest = now // MINUTE_NS - minutes
+        candles = []
+        for candle in reversed(self._minutes):
+            if candle.start <= oldest:
+                break
+            candles.append(candle)
         if not candles:
             return None
-        return DayStats(
-            candles[0].open,
-            candles[-1].close,
+        return WindowStats(
+            candles[-1].open,
+            candles[0].close,
             max(candle.high for candle in candles),
             min(candle.low for candle in candles),
             sum(candle.volume for candle in candles),

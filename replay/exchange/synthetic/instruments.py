@@ -82,6 +82,15 @@ _LISTED = (
 
 DEFAULT_SYMBOLS = tuple(instrument.symbol for instrument in _LISTED)
 
+_MADE_UP_QUOTES = ("USDT", "USDT", "BTC", "USDT", "ETH", "USDT")
+
+
+def made_up_symbols(count: int) -> tuple[str, ...]:
+    """Return so many names nobody lists, over three quote currencies, S0000-USDT the first."""
+    digits = max(4, len(str(count)))
+    quotes = _MADE_UP_QUOTES
+    return tuple(f"S{n:0{digits}}-{quotes[n % len(quotes)]}" for n in range(count))
+
 
 def instrument_for(symbol: str) -> Instrument:
     """Return the instrument listed under `symbol`, deriving one for a name not in the table.

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replay.exchange.synthetic.engine import Engine
-from replay.exchange.synthetic.flow import Cancel, Flow
+from replay.exchange.synthetic.flow import Cancel, Flow, Habit
 from replay.exchange.synthetic.history import TradeHistory
 from replay.exchange.synthetic.instruments import Instrument
-from replay.exchange.synthetic.orders import EngineEvent
+from replay.exchange.synthetic.orders import EngineEvent, NewOrder
+from replay.exchange.synthetic.trade_ids import TradeIds
 
 Observer = Callable[["SyntheticMarket", EngineEvent], None]
 
@@ -42,14 +43,26 @@ class SyntheticMarket:
         The same seed and number of commands give the same events.
     keep_books : bool
         Keep old books for `books_before`; costs a copy every `KEPT_EVERY` events.
+    habit : Habit
+        How deep the book is and how far the price goes.
+    trade_ids : TradeIds or None
+        Names the trades; None: text that says nothing.
     """
 
-    def __init__(self, instrument: Instrument, seed: int, *, keep_books: bool = False) -> None:
+    def __init__(
+        self,
+        instrument: Instrument,
+        seed: int,
+        *,
+        keep_books: bool = False,
+        habit: Habit | None = None,
+        trade_ids: TradeIds | None = None,
+    ) -> None:
         self.instrument = instrument
         offset = hashlib.blake2b(f"{seed}/{instrument.symbol}".encode(), digest_size=4).digest()
         first = FIRST_SEQUENCE + int.from_bytes(offset, "big") % 1_000_000
-        self.engine = Engine(instrument.symbol, seed, first, self._on_event)
-        self.flow = Flow(instrument, self.engine, seed)
+        self.engine = Engine(instrument.symbol, seed, first, self._on_event, trade_ids)
+        self.flow = Flow(instrument, self.engine, seed, habit or Habit())
         self.history = TradeHistory()
         self._observers: list[Observer] = []
         self._kept: deque[Books] | None = deque(maxlen=KEPT_BOOKS) if keep_books else None
@@ -75,8 +88,15 @@ class SyntheticMarket:
         int
             How many events it caused; at least 1.
         """
+        return self._carry_out(self.flow.next_command(), now)
+
+    def step_cancel(self, now: int) -> int:
+        """Carry out a cancel, while nothing else is allowed; returns how many events it caused."""
+        command = self.flow.next_cancel()
+        return 0 if command is None else self._carry_out(command, now)
+
+    def _carry_out(self, command: NewOrder | Cancel, now: int) -> int:
         before = self.engine.sequence
-        command = self.flow.next_command()
         if isinstance(command, Cancel):
             rested = self.engine.cancel(command.order_id, now)
             assert rested, "the flow cancels resting orders only"

@@ -5,6 +5,7 @@ call, and share no code with the wire format, the recorder or the replay.
 """
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from replay.exchange.line_file import LineFile
@@ -28,12 +29,17 @@ class TruthWriter:
         One sequence in so many, on average; ≥ 1.
     seed : int
         Decides which, together with the symbol.
+    books : sequence of str
+        Which books the exchange shows: l2, l3 or both.
     """
 
-    def __init__(self, file: LineFile, every: int, seed: int) -> None:
+    def __init__(
+        self, file: LineFile, every: int, seed: int, books: Sequence[str] = ("l2", "l3")
+    ) -> None:
         self._file = file
         self._chance = 1 / every
         self._seed = seed
+        self._books = books
         self._draws: dict[str, random.Random] = {}
 
     def __call__(self, market: SyntheticMarket, event: EngineEvent) -> None:
@@ -46,10 +52,14 @@ class TruthWriter:
             return
         price, size = market.instrument.price_text, market.instrument.size_text
         head = {"symbol": symbol, "sequence": event.sequence, "ts": event.ts}
-        l2 = [[[price(p), size(s)] for p, s in side] for side in market.engine.l2()]
-        l3 = [[[o, price(p), size(s)] for o, p, s in side] for side in market.engine.l3()]
-        self._file.write({**head, "book": "l2", "bids": l2[0], "asks": l2[1]})
-        self._file.write({**head, "book": "l3", "bids": l3[0], "asks": l3[1]})
+        if "l2" in self._books:
+            bids, asks = ([[price(p), size(s)] for p, s in side] for side in market.engine.l2())
+            self._file.write({**head, "book": "l2", "bids": bids, "asks": asks})
+        if "l3" in self._books:
+            bids, asks = (
+                [[o, price(p), size(s)] for o, p, s in side] for side in market.engine.l3()
+            )
+            self._file.write({**head, "book": "l3", "bids": bids, "asks": asks})
 
 
 class OrderLogWriter:

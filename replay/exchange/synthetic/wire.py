@@ -1,8 +1,11 @@
 """Turn what the engine says into the dialect's words: sides as buy and sell, numbers as text."""
 
-from replay.exchange.source import CandleText, DayFigures
+from dataclasses import replace
+
+from replay.exchange.source import QUIET_WINDOW, CandleText, DayFigures, WindowFigures
+from replay.exchange.synthetic.book import Level
 from replay.exchange.synthetic.decimal_text import decimal_text
-from replay.exchange.synthetic.history import Candle, Trade
+from replay.exchange.synthetic.history import DAY_MINUTES, Candle, Trade
 from replay.exchange.synthetic.instruments import Instrument
 from replay.exchange.synthetic.market import SyntheticMarket
 from replay.exchange.synthetic.orders import EngineEvent, Side, opposite
@@ -102,29 +105,69 @@ def candle_text(instrument: Instrument, candle: Candle) -> CandleText:
 def day_figures(market: SyntheticMarket, now: int) -> DayFigures:
     """Sum up the last 24 hours."""
     instrument = market.instrument
-    bid, ask = market.engine.bids.best_price(), market.engine.asks.best_price()
-    day = market.history.day(now)
-    change = None if day is None else day.last - day.open
-    rate = None if day is None else round_half_up((day.last - day.open) * 10_000, day.open)
+    bid, ask = market.engine.bids.best(), market.engine.asks.best()
+    day = window_figures(market, now)
 
-    def price(ticks: int | None) -> str | None:
-        return None if ticks is None else instrument.price_text(ticks)
+    def price(level: Level | None) -> str | None:
+        return None if level is None else instrument.price_text(level.price)
 
+    def size(level: Level | None) -> str | None:
+        return None if level is None else instrument.size_text(level.size)
+
+    return replace(
+        quiet_day(instrument),
+        sequence=market.engine.sequence,
+        buy=price(bid),
+        sell=price(ask),
+        bid_size=size(bid),
+        ask_size=size(ask),
+        last=day.close,
+        high=day.high,
+        low=day.low,
+        vol=day.vol,
+        vol_value=day.vol_value,
+        change_price=day.change_price,
+        change_rate=day.change_rate,
+    )
+
+
+def quiet_day(instrument: Instrument) -> DayFigures:
+    """Return the figures of a symbol on which nothing has happened yet."""
     return DayFigures(
         symbol=instrument.symbol,
         market=instrument.market,
         base_currency=instrument.base_currency,
         quote_currency=instrument.quote_currency,
-        sequence=market.engine.sequence,
-        buy=price(bid),
-        sell=price(ask),
-        last=price(None if day is None else day.last),
-        high=price(None if day is None else day.high),
-        low=price(None if day is None else day.low),
-        vol=instrument.size_text(0 if day is None else day.volume),
-        vol_value=instrument.funds_text(0 if day is None else day.turnover),
+        sequence=0,
+        buy=None,
+        sell=None,
+        last=None,
+        high=None,
+        low=None,
+        vol="0",
+        vol_value="0",
+        change_price=None,
+        change_rate=None,
+    )
+
+
+def window_figures(market: SyntheticMarket, now: int, minutes: int = DAY_MINUTES) -> WindowFigures:
+    """Sum up the last so many minutes."""
+    instrument = market.instrument
+    window = market.history.window(now, minutes)
+    if window is None:
+        return QUIET_WINDOW
+    change = window.last - window.open
+    price = instrument.price_text
+    return WindowFigures(
+        open=price(window.open),
+        close=price(window.last),
+        high=price(window.high),
+        low=price(window.low),
+        vol=instrument.size_text(window.volume),
+        vol_value=instrument.funds_text(window.turnover),
         change_price=price(change),
-        change_rate=None if rate is None else decimal_text(rate, 4),
+        change_rate=decimal_text(round_half_up(change * 10_000, window.open), 4),
     )
 
 
@@ -133,11 +176,13 @@ def round_half_up(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def wire_instrument(instrument: Instrument) -> WireInstrument:
-    """Describe an instrument as `symbols` does."""
+def wire_instrument(
+    instrument: Instrument, name: str | None = None, *, enable_trading: bool = True
+) -> WireInstrument:
+    """Describe an instrument as `symbols` does; its name is its symbol until it is renamed."""
     return WireInstrument(
         instrument.symbol,
-        instrument.symbol,
+        name or instrument.symbol,
         instrument.base_currency,
         instrument.quote_currency,
         instrument.size_text(1),
@@ -147,5 +192,5 @@ def wire_instrument(instrument: Instrument) -> WireInstrument:
         instrument.size_text(1),
         decimal_text(1, instrument.quote_digits),
         instrument.price_text(1),
-        True,
+        enable_trading,
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from replay.exchange.errors import OrderRefused
-from replay.exchange.synthetic.engine import Engine, IdSpace
+from replay.exchange.synthetic.engine import Engine
 from replay.exchange.synthetic.orders import EngineEvent, NewOrder, Side
 
 
@@ -290,12 +290,3 @@ def test_refused_orders_leave_no_trace(desk: Desk, order: dict[str, object], why
         desk.engine.submit(NewOrder("bid", **order), 10)  # type: ignore[arg-type]
     assert str(caught.value) == why
     assert len(desk.events) == 8
-
-
-def test_ids_are_24_hex_digits_unique_and_not_in_order() -> None:
-    space = IdSpace(1, "x")
-    ids = [space.next() for _ in range(5_000)]
-    assert all(len(text) == 24 and int(text, 16) >= 0 for text in ids)
-    assert len(set(ids)) == 5_000
-    assert ids != sorted(ids)
-    assert ids[0] == IdSpace(1, "x").next() != IdSpace(2, "x").next()

@@ -1,6 +1,6 @@
 """Trades, candles, the last 24 hours."""
 
-from replay.exchange.synthetic.history import MINUTE_NS, Candle, DayStats, TradeHistory
+from replay.exchange.synthetic.history import MINUTE_NS, Candle, TradeHistory, WindowStats
 from replay.exchange.synthetic.orders import EngineEvent
 
 
@@ -16,10 +16,10 @@ def history_of(*trades: tuple[float, int, int]) -> TradeHistory:
 
 def test_day_covers_the_last_24_hours_only() -> None:
     history = history_of((10, 90, 1), (11, 100, 2), (11.5, 120, 3), (1400, 80, 4))
-    assert history.day((1440 + 10) * MINUTE_NS) == DayStats(100, 80, 120, 80, 9, 880)
-    assert history.day(1400 * MINUTE_NS) == DayStats(90, 80, 120, 80, 10, 970)
-    assert history.day(9_000 * MINUTE_NS) is None
-    assert TradeHistory().day(0) is None
+    assert history.window((1440 + 10) * MINUTE_NS) == WindowStats(100, 80, 120, 80, 9, 880)
+    assert history.window(1400 * MINUTE_NS) == WindowStats(90, 80, 120, 80, 10, 970)
+    assert history.window(9_000 * MINUTE_NS) is None
+    assert TradeHistory().window(0) is None
 
 
 def test_candles_are_grouped_newest_first() -> None:
