@@ -16,11 +16,9 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from recorder.health.status import JobFacts
+from recorder.health.status import FAILED, NOTHING, OK, JobFacts
 from recorder.logs import Log
 from schemas.timestamps import NS_PER_S
-
-OK, FAILED, NOTHING = "ok", "failed", "nothing"
 
 
 @dataclass(frozen=True, slots=True)

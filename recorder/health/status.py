@@ -14,6 +14,8 @@ from schemas.timestamps import NS_PER_S
 RUNWAY_AFTER_S = 60.0
 
 STARTING, RECORDING, STOPPING = "starting", "recording", "stopping"
+# Outcomes of a job's run.
+OK, FAILED, NOTHING = "ok", "failed", "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +145,11 @@ class Facts:
         return self.phase == RECORDING and self.writer_alive and not self.unready
 
 
-def format_health(facts: Facts) -> dict[str, Any]:
+def format_health(phase: str, trouble: str) -> dict[str, Any]:
     """Return the content of `/healthz`."""
-    said = {"status": "ok" if facts.writer_alive else "failing", "phase": facts.phase}
-    return said if facts.writer_alive else {**said, "problem": facts.trouble}
+    if trouble:
+        return {"status": "failing", "phase": phase, "problem": trouble}
+    return {"status": "ok", "phase": phase}
 
 
 def format_readiness(facts: Facts) -> dict[str, Any]:

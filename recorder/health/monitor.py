@@ -1,0 +1,219 @@
+"""Take stock of a recorder: the one place that looks into its running parts for the health pages.
+
+The writer's thread tells the states of the streams, at most once a second and only when somebody
+asks. A writer that hangs is not waited for: what it told last is shown, with its age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from recorder.health.metrics import Counted, View
+from recorder.health.readiness import Key
+from recorder.health.status import (
+    RECORDING,
+    STARTING,
+    ConnectionFacts,
+    DiskFacts,
+    Facts,
+    JobFacts,
+    PoolFacts,
+)
+from recorder.intake import Intake, WriterDied
+from recorder.meters import Meters
+from recorder.storage.disk_usage import archive_bytes
+from recorder.tape import Tape
+
+# A commit takes milliseconds. One that takes this long has met a disk that does not answer.
+COMMIT_HANGS_S = 10.0
+STREAMS_FRESH_S = 1.0
+WRITER_PATIENCE_S = 1.0
+# Adding up an archive reads its catalog and its folders: not for every look.
+DISK_FRESH_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is recorded, as far as the pages name it; `symbols` and `feeds` may change."""
+
+    venue: str
+    profile: str
+    version: str
+    archive: Path
+    symbols: Sequence[str]
+    feeds: Sequence[str]
+
+
+class Shell(Protocol):
+    """What talks to the venue."""
+
+    def connections(self) -> Sequence[ConnectionFacts]:
+        """Return the websockets, `durable` left at 0."""
+
+    @property
+    def connections_planned(self) -> int:
+        """How many websockets there should be."""
+
+    def refused(self) -> Mapping[Key, str]:
+        """Return what the venue refuses to send: (symbol, feed) → its answer."""
+
+    def pools(self) -> Mapping[str, PoolFacts]:
+        """Return the REST budgets."""
+
+    def counted(self) -> Counted:
+        """Return what only grows, `counts` left empty."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What the writer told last."""
+
+    at: float = 0.0
+    streams: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class Monitor:
+    """Facts of the moment, from a recorder that starts, records and stops.
+
+    Parameters
+    ----------
+    subject : callable   returns what is recorded now
+
+    Attributes
+    ----------
+    phase : str          starting, recording or stopping
+    jobs : callable      returns the jobs' last runs
+    venue : tuple        whether the venue trades (None: not known), and its message
+    """
+
+    def __init__(self, subject: Callable[[], Subject]) -> None:
+        self.phase = STARTING
+        self.jobs: Callable[[], Sequence[JobFacts]] = tuple
+        self.venue: tuple[bool | None, str] = (None, "")
+        self._subject = subject
+        self._ts_start = time.time_ns()
+        self._began = time.monotonic()
+        self._tape: Tape | None = None
+        self._intake: Intake | None = None
+        self._shell: Shell | None = None
+        self._told = Told()
+        self._telling: asyncio.Task[None] | None = None
+        self._disk: DiskFacts | None = None
+        self._disk_at = float("-inf")
+
+    def attach(self, tape: Tape, intake: Intake, shell: Shell) -> None:
+        """Look at these from now on; recording begins."""
+        self._tape, self._intake, self._shell = tape, intake, shell
+        self.phase = RECORDING
+
+    def trouble(self) -> str:
+        """Say why the recorder is not alive; "" while it is."""
+        intake = self._intake
+        if intake is None:
+            return ""
+        if intake.failed.done():
+            return str(intake.failed.result()).partition("\n")[0]
+        if intake.commit_age_s > COMMIT_HANGS_S:
+            return f"a commit has hung for {intake.commit_age_s:.0f} s: the disk does not answer"
+        return ""
+
+    async def look(self) -> View:
+        """Take stock now."""
+        told = await self._ask_writer()
+        await self._add_up_disk()
+        meters = self._tape.meters if self._tape is not None else Meters()
+        counted = self._shell.counted() if self._shell is not None else Counted()
+        return View(self._facts(told, meters), meters, _with_counts(counted, told.counts))
+
+    def _facts(self, told: Told, meters: Meters) -> Facts:
+        subject, intake, shell = self._subject(), self._intake, self._shell
+        trouble = self.trouble()
+        durable = dict(meters.durable)
+        return Facts(
+            phase=self.phase,
+            ts=time.time_ns(),
+            ts_start=self._ts_start,
+            run_id=self._tape.run_id if self._tape is not None else "",
+            version=subject.version,
+            venue=subject.venue,
+            profile=subject.profile,
+            archive=str(subject.archive),
+            symbols=subject.symbols,
+            feeds=subject.feeds,
+            writer_alive=not trouble,
+            trouble=trouble,
+            commit_age_s=intake.commit_age_s if intake is not None else 0.0,
+            lines=intake.lines_committed if intake is not None else 0,
+            queue_lines=intake.queue_lines if intake is not None else 0,
+            queue_bytes=intake.queue_bytes if intake is not None else 0,
+            streams_age_s=time.monotonic() - told.at if told.at else 0.0,
+            streams=told.streams,
+            last_rows=dict(meters.last_rows),
+            refused=shell.refused() if shell is not None else {},
+            connections=[
+                ConnectionFacts(
+                    each.number,
+                    each.topics,
+                    each.is_open,
+                    each.age_s,
+                    each.frames,
+                    durable.get(each.number, 0),
+                )
+                for each in (shell.connections() if shell is not None else ())
+            ],
+            connections_planned=shell.connections_planned if shell is not None else 0,
+            jobs=self.jobs(),
+            disk=self._disk,
+            pools=shell.pools() if shell is not None else {},
+            venue_open=self.venue[0],
+            venue_message=self.venue[1],
+        )
+
+    async def _ask_writer(self) -> Told:
+        if self._tape is None or self._intake is None or self._intake.failed.done():
+            return self._told
+        if time.monotonic() - self._told.at < STREAMS_FRESH_S:
+            return self._told
+        if self._telling is None or self._telling.done():
+            # One question at a time: a writer that hangs gathers no queue of them.
+            self._telling = asyncio.create_task(self._tell(self._tape, self._intake))
+        await asyncio.wait({self._telling}, timeout=WRITER_PATIENCE_S)
+        return self._told
+
+    async def _tell(self, tape: Tape, intake: Intake) -> None:
+        def tell() -> Told:
+            return Told(time.monotonic(), tape.status(), tape.counts())
+
+        with suppress(WriterDied):  # which ends the run, and is told there
+            self._told = await intake.run(tell)
+
+    async def _add_up_disk(self) -> None:
+        if self._tape is None or self._tape.archive is None:
+            return
+        now = time.monotonic()
+        if now - self._disk_at < DISK_FRESH_S and self._disk is not None:
+            return
+        self._disk_at = now
+        folder, meters = self._tape.archive.path, self._tape.meters
+        try:
+            taken = await asyncio.to_thread(archive_bytes, folder)
+            free = (await asyncio.to_thread(shutil.disk_usage, folder)).free
+        except (OSError, sqlite3.Error):
+            return  # nothing to show; whether the writer suffers from it, the writer tells
+        written = meters.raw_bytes + sum(dict(meters.part_bytes).values())
+        self._disk = DiskFacts(free, taken, written, now - self._began)
+
+
+def _with_counts(counted: Counted, counts: Mapping[str, int]) -> Counted:
+    return Counted(
+        counts, counted.rest, counted.reconnects, counted.rotations, counted.api_key_can_trade
+    )
