@@ -46,6 +46,12 @@ class Table:
         return "\n".join(statements)
 
     @property
+    def stand_in_ddl(self) -> str:
+        """SQL that gives one connection an empty table of this name, and the file nothing."""
+        columns = ", ".join(name for name, _ in self.columns)
+        return f"CREATE TEMP TABLE {self.name} ({columns});"
+
+    @property
     def schema(self) -> pa.Schema:
         """Arrow schema of the same columns, in the same order."""
         return pa.schema([pa.field(name, _ARROW[kind]) for name, kind in self.columns])
@@ -223,7 +229,7 @@ REMOVALS = Table(
         ("rule", "TEXT"),
     ),
     ("path",),
-    (("run_id", "dataset", "symbol", "stream"),),
+    (("run_id", "symbol", "stream"), ("dataset", "run_id")),
 )
 
 JOBS = Table(

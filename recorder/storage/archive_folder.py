@@ -12,7 +12,7 @@ from types import TracebackType
 from recorder.errors import ArchiveLocked, ArchiveUnwritable, CatalogDamaged, NotAnArchive
 from recorder.storage.catalog_writer import CatalogWriter
 from recorder.storage.durable import make_folder
-from schemas.archive_layout import CATALOG_DB, LOCK, UNFINISHED_SUFFIX
+from schemas.archive_layout import CATALOG_DB, LOCK, RAW, UNFINISHED_SUFFIX
 from schemas.datasets import DATASETS
 
 
@@ -91,7 +91,8 @@ class ArchiveFolder:
     def remove_unfinished(self) -> list[str]:
         """Remove files that a crash left without a name in the catalog.
 
-        Their rows are in the raw log: recovery writes them again.
+        Their rows are in the raw log, where recovery finds them, or in the parts they were merged
+        from.
 
         Returns
         -------
@@ -105,4 +106,7 @@ class ArchiveFolder:
                 if relative.endswith(UNFINISHED_SUFFIX) or relative not in known:
                     path.unlink()
                     removed.append(relative)
+        for path in sorted((self.path / RAW).glob(f"*/*{UNFINISHED_SUFFIX}")):
+            path.unlink()  # a repacked copy; the segment itself is whole
+            removed.append(path.relative_to(self.path).as_posix())
         return removed

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from recorder.errors import CatalogDamaged, NotAnArchive
-from schemas.archive_layout import CATALOG_DB
+from recorder.storage.trimming import Floor, floor_of, gaps_begin
+from schemas.archive_layout import CATALOG_DB, RAW
 from schemas.catalog import TABLES
 
 
@@ -38,10 +39,18 @@ class CatalogReader:
         reader = cls(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
         try:
             reader.runs()
+            reader._supply_missing_tables()
         except sqlite3.Error as error:
             reader.close()
             raise CatalogDamaged(str(path), str(error)) from None
         return reader
+
+    def _supply_missing_tables(self) -> None:
+        """Let an older catalog, which must not be written, have newer tables without rows."""
+        known = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
+        for table in TABLES.values():
+            if table.name not in known:
+                self._db.executescript(table.stand_in_ddl)
 
     def close(self) -> None:
         """Close the database."""
@@ -52,13 +61,76 @@ class CatalogReader:
         return {row["run_id"]: dict(row) for row in self._db.execute("SELECT * FROM runs")}
 
     def published_rows(self, run_id: str) -> dict[tuple[str, str, str], int]:
-        """Return how many rows of a run are published, by (dataset, symbol, stream)."""
+        """Return how many rows of a run were ever published, by (dataset, symbol, stream).
+
+        Rows that retention removed count: a recovery must not write them again.
+        """
         rows = self._db.execute(
             "SELECT dataset, symbol, stream, sum(rows) FROM parts "
             "WHERE run_id = ? AND ts_replaced IS NULL GROUP BY dataset, symbol, stream",
             (run_id,),
         )
+        published = {(dataset, symbol, stream): count for dataset, symbol, stream, count in rows}
+        for key, count in self.removed_rows(run_id).items():
+            published[key] = published.get(key, 0) + count
+        return published
+
+    def removed_rows(self, run_id: str) -> dict[tuple[str, str, str], int]:
+        """Return how many rows of a run retention removed, by (dataset, symbol, stream).
+
+        They were the first ones: retention takes whole days from the front.
+        """
+        rows = self._db.execute(
+            "SELECT dataset, symbol, stream, sum(rows) FROM removals "
+            "WHERE run_id = ? AND dataset != ? GROUP BY dataset, symbol, stream",
+            (run_id, RAW),
+        )
         return {(dataset, symbol, stream): count for dataset, symbol, stream, count in rows}
+
+    def removed_segments(self) -> dict[str, set[str]]:
+        """Return the paths of the raw-log segments that retention removed, by run."""
+        found: dict[str, set[str]] = {}
+        rows = self._db.execute("SELECT run_id, path FROM removals WHERE dataset = ?", (RAW,))
+        for run_id, path in rows:
+            found.setdefault(run_id, set()).add(path)
+        return found
+
+    def live_parts(self) -> list[dict[str, Any]]:
+        """Return all parts in force, those of a run and stream in the order of their rows."""
+        rows = self._db.execute(
+            "SELECT * FROM parts WHERE ts_replaced IS NULL ORDER BY dataset, date, symbol, "
+            "stream, run_id, ordinal_first, ts_first, ordinal_last"
+        )
+        return [dict(row) for row in rows]
+
+    def full_books_of(self, symbol: str, stream: str, run_id: str) -> list[dict[str, Any]]:
+        """Return the index of a stream's full books, in order."""
+        rows = self._db.execute(
+            "SELECT * FROM full_books WHERE symbol = ? AND stream = ? AND run_id = ? "
+            "ORDER BY ordinal, ts, path, row_first",
+            (symbol, stream, run_id),
+        )
+        return [dict(row) for row in rows]
+
+    def floor_of(self, symbol: str, stream: str, run_id: str) -> Floor | None:
+        """Return where a stream of a run begins, None where retention took nothing of it."""
+        return floor_of(self._db, symbol, stream, run_id)
+
+    def gaps_begin(self, symbol: str, stream: str) -> int:
+        """Return the time (ns UTC) before which no gap of a stream is told."""
+        return gaps_begin(self._db, symbol, stream)
+
+    def last_jobs(self) -> list[dict[str, Any]]:
+        """Return the last run of each job, by name."""
+        rows = self._db.execute("SELECT *, max(ts_start) AS last FROM jobs GROUP BY name")
+        return [{name: row[name] for name in TABLES["jobs"].names} for row in rows]
+
+    def replaced_parts(self, ts_replaced_max: int) -> list[dict[str, Any]]:
+        """Return the parts that left force at that time (ns UTC) or before."""
+        rows = self._db.execute(
+            "SELECT * FROM parts WHERE ts_replaced <= ? ORDER BY path", (ts_replaced_max,)
+        )
+        return [dict(row) for row in rows]
 
     def part_paths(self) -> set[str]:
         """Return the paths of all parts, replaced ones included."""

@@ -14,17 +14,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recorder.errors import RecorderError
 from recorder.pipeline.output import Gap, InstrumentSeen, Interval
 from recorder.pipeline.routes import Key
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.durable import beside, make_folder, publish_file, sync_folder, write_file
+from recorder.storage.trimming import trim
 from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT
-from schemas.catalog import DDL, TABLES, Table
+from schemas.catalog import CATALOG_VERSION, DDL, TABLES, Table
 
 # Pauses between two Parquet twins, in multiples of what writing one took: a twentieth of the
 # writer's time at most. A small catalog is published after every transaction all the same.
 _TWIN_SPACING = 20
 _KEPT_PARQUET_VERSIONS = 3  # readers that opened the one before the last may still be at it
+_KEPT_JOB_ROWS = 500  # runs of one job
 
 
 class CatalogWriter(CatalogReader):
@@ -32,7 +35,11 @@ class CatalogWriter(CatalogReader):
 
     Parameters
     ----------
-    archive : Path   an existing folder
+    archive : Path   an existing folder; an older catalog in it is brought up to date
+
+    Raises
+    ------
+    RecorderError   for a catalog that a newer version wrote
     """
 
     def __init__(self, archive: Path) -> None:
@@ -44,6 +51,13 @@ class CatalogWriter(CatalogReader):
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            if version > CATALOG_VERSION:
+                raise RecorderError(
+                    f"the catalog of {archive} has version {version}, "
+                    f"this program writes {CATALOG_VERSION}",
+                    "record into it with the version of Booktape that wrote it, or a newer one",
+                )
             self._db.executescript(DDL)
             sync_folder(archive)
         except BaseException:
@@ -73,7 +87,7 @@ class CatalogWriter(CatalogReader):
         self._put(TABLES["full_books"], full_books)
 
     def put_ledger(self, run_id: str, entries: Iterable[Interval | Gap]) -> None:
-        """Insert or update intervals and gaps."""
+        """Insert or update intervals and gaps, above what retention took."""
         intervals: list[dict[str, Any]] = []
         gaps: list[dict[str, Any]] = []
         for entry in entries:
@@ -87,6 +101,8 @@ class CatalogWriter(CatalogReader):
             row["is_open"] = int(row["is_open"])
         self._put(TABLES["coverage"], intervals)
         self._put(TABLES["gaps"], gaps)
+        for symbol, stream in {(row["symbol"], row["stream"]) for row in intervals + gaps}:
+            trim(self._db, symbol, stream, run_id)
 
     def put_checkpoint(self, row: dict[str, Any]) -> None:
         """Replace a run's checkpoint."""
@@ -197,6 +213,72 @@ class CatalogWriter(CatalogReader):
                     "healed_by": healed[2],
                 }
             ],
+        )
+
+    def swap_parts(
+        self,
+        replaced: Sequence[str],
+        parts: list[dict[str, Any]],
+        full_books: list[dict[str, Any]],
+        ts_now: int,
+    ) -> bool:
+        """Put parts in force in place of others that hold the same rows.
+
+        Returns
+        -------
+        bool   False, and nothing changed, when one of the others is not in force any more
+        """
+        if any(not self._is_live(path) for path in replaced):
+            return False
+        self.put_parts([{**row, "ts_published": ts_now} for row in parts], full_books)
+        self._mark_replaced(replaced, ts_now)
+        return True
+
+    def remove_files(self, removals: list[dict[str, Any]]) -> None:
+        """Take parts and raw-log segments out of the archive; their files are unlinked later.
+
+        Parameters
+        ----------
+        removals : list of rows of the table `removals`
+        """
+        self._put(TABLES["removals"], removals)
+        for row in removals:
+            self._mark_replaced([row["path"]], row["ts_removed"])
+        self._db.execute(
+            "DELETE FROM full_books WHERE path IN (SELECT path FROM removals WHERE dataset = ?)",
+            ("book_snapshots",),
+        )
+        keys = {(row["symbol"], row["stream"], row["run_id"]) for row in removals if row["symbol"]}
+        for symbol, stream, run_id in sorted(keys):
+            trim(self._db, symbol, stream, run_id)
+
+    def _is_live(self, path: str) -> bool:
+        found = self._db.execute(
+            "SELECT 1 FROM parts WHERE path = ? AND ts_replaced IS NULL", (path,)
+        )
+        return found.fetchone() is not None
+
+    def _mark_replaced(self, paths: Sequence[str], ts_now: int) -> None:
+        self._db.executemany(
+            "UPDATE parts SET ts_replaced = ? WHERE path = ?", [(ts_now, path) for path in paths]
+        )
+
+    def forget_parts(self, paths: Sequence[str]) -> None:
+        """Remove the entries of parts whose files are gone."""
+        self._db.executemany("DELETE FROM parts WHERE path = ?", [(path,) for path in paths])
+
+    def put_job(self, row: dict[str, Any]) -> None:
+        """Note that a job has run; of each job the last 500 runs are kept.
+
+        Parameters
+        ----------
+        row : name, ts_start, ts_stop (ns UTC), outcome (ok, failed or nothing) and detail
+        """
+        self._put(TABLES["jobs"], [row])
+        self._db.execute(
+            "DELETE FROM jobs WHERE name = ? AND ts_start <= ("
+            "SELECT ts_start FROM jobs WHERE name = ? ORDER BY ts_start DESC LIMIT 1 OFFSET ?)",
+            (row["name"], row["name"], _KEPT_JOB_ROWS),
         )
 
     def end_run(self, run_id: str, ts_stop: int, reason: str) -> None:

@@ -16,7 +16,9 @@ def archive_bytes(archive: Path) -> int:
 
     Parts are many, and the catalog knows their sizes; what else there is, is looked at.
     """
-    with closing(sqlite3.connect(f"{(archive / CATALOG_DB).absolute().as_uri()}?mode=ro", uri=True)) as db:
+    with closing(
+        sqlite3.connect(f"{(archive / CATALOG_DB).absolute().as_uri()}?mode=ro", uri=True)
+    ) as db:
         parts = int(db.execute("SELECT coalesce(sum(bytes), 0) FROM parts").fetchone()[0])
     return parts + sum(_sizes(archive / RAW)) + sum(_sizes(archive, deep=False))
 

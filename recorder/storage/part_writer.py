@@ -151,18 +151,23 @@ def write_part(archive: Path, run_id: str, rows: PartRows, ts_published: int) ->
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a dataset's table with the encodings that fit each column."""
-    words = [field.name for field in table.schema if field.type == WORD]
-    scales = [name for name in table.schema.names if name.endswith("_scale")]
-    prices = [name for name in table.schema.names if name.endswith("price_mantissa")]
-    encodings = {name: "DELTA_BINARY_PACKED" for name in table.schema.names if name in _DELTA} | {
+    with open_writer(path, table.schema) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+
+def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file for a dataset's tables, with the encodings that fit each column."""
+    words = [field.name for field in schema if field.type == WORD]
+    scales = [name for name in schema.names if name.endswith("_scale")]
+    prices = [name for name in schema.names if name.endswith("price_mantissa")]
+    encodings = {name: "DELTA_BINARY_PACKED" for name in schema.names if name in _DELTA} | {
         name: "BYTE_STREAM_SPLIT"
-        for name in table.schema.names
+        for name in schema.names
         if name.endswith("_mantissa") and name not in prices
     }
-    pq.write_table(
-        table.replace_schema_metadata({"booktape_schema": SCHEMA_VERSION}),
+    return pq.ParquetWriter(
         path,
-        row_group_size=ROW_GROUP_ROWS,
+        schema.with_metadata({"booktape_schema": SCHEMA_VERSION}),
         compression="zstd",
         compression_level=3,
         use_dictionary=[*words, *scales, *prices],

@@ -1,13 +1,14 @@
 """The raw log: one zstd frame a group commit, appended and fsynced; torn tails are cut.
 
 A segment is read with `zstdcat | jq`. A frame that does not decompress costs itself and nothing
-behind it.
+behind it. A segment that was repacked begins with a skippable frame that says so.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from schemas.timestamps import NS_PER_S, date_of
 LEVEL = 1  # the writer must keep up; repacking compresses further
 SEGMENT_NS = 3600 * NS_PER_S
 FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
+REPACKED = b"booktape repacked 1\n"
+"""Content of the skippable frame at the head of a repacked segment."""
+REPACKED_MARK = struct.pack("<II", 0x184D2A5B, len(REPACKED)) + REPACKED
 _FIRST_BYTES = 4 * 1024  # about a group commit; longer ones are read in growing steps
 
 
@@ -179,6 +183,36 @@ def read_run(
             yield lines
 
 
+def segment_content(path: Path) -> Iterator[bytes]:
+    """Yield the decompressed frames of a closed segment.
+
+    Raises
+    ------
+    RawLogDamaged   for anything that is no whole frame
+    """
+    for frame in _frames(path, tolerate_torn_tail=False):
+        if frame.damage is not None:
+            raise frame.damage
+        yield frame.content
+
+
+def is_repacked(path: Path) -> bool:
+    """Say whether a segment has been repacked, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(REPACKED_MARK)) == REPACKED_MARK
+
+
+def missing_numbers(segments: Sequence[RawSegment], last_number: int = 0) -> list[int]:
+    """Return the numbers of a run's segments that are not there; the first has number 1.
+
+    Parameters
+    ----------
+    last_number : int   a number the run is known to have come to
+    """
+    found = {segment.number for segment in segments}
+    return sorted(set(range(1, max([*found, last_number], default=0) + 1)) - found)
+
+
 def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0) -> int:
     """Cut what a crash left half-written at the end of a segment.
 
@@ -225,7 +259,7 @@ def _frames(path: Path, *, tolerate_torn_tail: bool) -> Iterator[_Frame]:
     if not size:
         return  # opened, and no commit got into it
     with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
-        start = 0
+        start = len(REPACKED_MARK) if data[: len(REPACKED_MARK)] == REPACKED_MARK else 0
         while start < size:
             damage = None
             try:

@@ -1,0 +1,56 @@
+"""Unlink files that left force long enough ago that no reader still works from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recorder.storage.catalog_writer import CatalogWriter
+from schemas.timestamps import NS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Unlinked:
+    """What went: files, and the bytes the catalog said they had."""
+
+    files: int
+    bytes: int
+
+
+def remove_replaced(archive: Path, catalog: CatalogWriter, ts_now: int, grace_s: float) -> Unlinked:
+    """Unlink parts that compaction replaced or retention removed, then drop their entries.
+
+    The Parquet twin is brought up to date first: it must not call a part in force whose file goes.
+    A crash in between leaves entries without files; the next call drops those.
+
+    Parameters
+    ----------
+    ts_now : int      ns UTC
+    grace_s : float   s that a reader may work from one snapshot of the catalog
+    """
+    due = catalog.replaced_parts(ts_now - int(grace_s * NS_PER_S))
+    if not due:
+        return Unlinked(0, 0)
+    catalog.publish_parquet()
+    for part in due:
+        path = archive / part["path"]
+        path.unlink(missing_ok=True)
+        remove_empty(path.parent, archive)
+    with catalog.transaction():
+        catalog.forget_parts([part["path"] for part in due])
+    catalog.publish_parquet(sparing=True)
+    return Unlinked(len(due), sum(part["bytes"] for part in due))
+
+
+def remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder and its parents below `root` as far as they are empty.
+
+    For the thread that writes parts only: between making a folder and writing into it, no other
+    may take it away.
+    """
+    while folder != root and folder.is_relative_to(root):
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
