@@ -15,7 +15,8 @@ from replay.bars import bars
 from replay.book import Book
 from replay.catalog import CatalogReader, Snapshot
 from replay.coverage import coverage
-from replay.engine import BBO_SCHEMA, DEPTH_SCHEMA, Counters, Engine
+from replay.depth_rows import DEPTH_SCHEMA
+from replay.engine import BBO_SCHEMA, Counters, Engine
 from replay.errors import BadInput
 from replay.events import ReplayEvent, replay_events
 from replay.parts import PartReader

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from replay.book import Int64s
-from replay.engine import Engine, times
+from replay.engine import Engine
 from replay.errors import BadInput, OutsideArchive, UnknownSymbol
 from replay.numbers import to_double
-from replay.rows import Numbers, ints
+from replay.rows import Numbers, ints, timestamps
 from schemas.timestamps import format_iso
 
 BARS_SCHEMA = pa.schema(
@@ -110,7 +110,7 @@ def _bars(
 
     return pa.RecordBatch.from_arrays(
         [
-            times(begins[shown]),
+            timestamps(begins[shown]),
             doubles(padded[at_open[shown]]),
             doubles(high[shown]),
             doubles(low[shown]),

@@ -35,12 +35,17 @@ class Order(NamedTuple):
 
 
 class Bbo(NamedTuple):
-    """Best bid and offer; None where the side is empty."""
+    """Best bid and offer; None where the side is empty.
+
+    Where the best of either side is not known (inside a gap, or the price has left the depth that
+    a partial book knows) `valid` is False and all prices are None.
+    """
 
     bid: Decimal | None
     bid_size: Decimal | None
     ask: Decimal | None
     ask_size: Decimal | None
+    valid: bool = True
 
     @property
     def crossed(self) -> bool:
@@ -58,8 +63,9 @@ class BookSide(Sequence[Level]):
     price_scale, size_scale : int
     order_ids, order_sizes, order_levels : orders in queue order, level by level (level 3 only):
         text, int64 mantissa, index of the level
-    known_mask : bool[levels]   False beyond the depth that the seed of a partial book knew
-    known_to : Decimal | None   worst price inside that depth, None for a whole book
+    known_mask : bool[levels]   False beyond the depth that a partial book knows: such a level is
+        real, but others may be missing around it
+    known_to : Decimal | None   worst price of that depth, None where the side is whole
     """
 
     price_mantissa: Int64s
@@ -138,6 +144,16 @@ class BookSide(Sequence[Level]):
             found.append(Order(price, to_decimal(size, self.size_scale), name, level + 1, position))
         return found
 
+    @property
+    def known_levels(self) -> int:
+        """Levels inside the known depth: the best ones, and exact."""
+        return int(np.count_nonzero(self.known_mask))
+
+    @property
+    def best_known(self) -> bool:
+        """Whether the best level is the best there is; so it is on a whole side without any."""
+        return self.known_to is None or self.known_levels > 0
+
     def top(self, n: int) -> BookSide:
         """Return the n best levels."""
         if n >= len(self):
@@ -183,10 +199,7 @@ class Book:
 
     def __repr__(self) -> str:
         """Say symbol, sequence, best prices and how deep it is."""
-        best = [
-            f"{name} {side.texts()[0][0]} × {side.texts()[0][1]}" if len(side) else f"no {name}"
-            for name, side in (("bid", self.bids.top(1)), ("ask", self.asks.top(1)))
-        ]
+        best = [_best_text(name, side) for name, side in (("bid", self.bids), ("ask", self.asks))]
         return (
             f"Book({self.symbol}, level {self.level}, sequence {self.sequence}, "
             f"{', '.join(best)}, {len(self.bids)} bids, {len(self.asks)} asks)"
@@ -195,6 +208,8 @@ class Book:
     @property
     def bbo(self) -> Bbo:
         """Best bid and offer with their sizes."""
+        if not (self.bids.best_known and self.asks.best_known):
+            return Bbo(None, None, None, None, valid=False)
         bid = self.bids[0] if len(self.bids) else (None, None)
         ask = self.asks[0] if len(self.asks) else (None, None)
         return Bbo(bid[0], bid[1], ask[0], ask[1])
@@ -204,7 +219,11 @@ class Book:
         return replace(self, bids=self.bids.top(n), asks=self.asks.top(n))
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON-ready values: exact decimal text, ISO times, orders at level 3."""
+        """Return JSON-ready values: exact decimal text, ISO times, orders at level 3.
+
+        `known_bid_from` and `known_ask_to` are the bounds of a partial book: beyond them levels
+        may be missing. They are null where a side is whole.
+        """
         sides = {
             name: [list(row) for row in (side.texts() if self.level == 2 else side.order_texts())]
             for name, side in (("bids", self.bids), ("asks", self.asks))
@@ -214,5 +233,20 @@ class Book:
             "sequence": self.sequence,
             "ts_event": to_text(self.ts_event),
             "ts_recv": to_text(self.ts_recv),
+            "known_bid_from": _bound_text(self.bids),
+            "known_ask_to": _bound_text(self.asks),
             **sides,
         }
+
+
+def _bound_text(side: BookSide) -> str | None:
+    return None if side.known_to is None else f"{side.known_to:f}"
+
+
+def _best_text(name: str, side: BookSide) -> str:
+    if not side.best_known:
+        return f"{name} unknown"
+    if not len(side):
+        return f"no {name}"
+    price, size = side.top(1).texts()[0]
+    return f"{name} {price} × {size}"

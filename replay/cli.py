@@ -20,7 +20,7 @@ import click
 from replay.errors import BadInput, BookUnknown, ReplayError
 
 if TYPE_CHECKING:
-    from replay.book import Book
+    from replay.book import Book, BookSide
 
 P = ParamSpec("P")
 
@@ -165,12 +165,7 @@ def _draw_book(book: Book, depth: int) -> None:
     )
     for name in ("bid size", "bid", "ask", "ask size"):
         table.add_column(name, justify="right", no_wrap=True)
-    sides: list[list[tuple[str, str]]] = [
-        side.texts()
-        if book.level == 2
-        else [(price, f"{size} ({order_id})") for price, size, order_id in side.order_texts()]
-        for side in (shown.bids, shown.asks)
-    ]
+    sides = [_marked_rows(side, depth) for side in (shown.bids, shown.asks)]
     for row in range(max(map(len, sides))):
         (bid, bid_size), (ask, ask_size) = (
             side[row] if row < len(side) else ("", "") for side in sides
@@ -178,6 +173,28 @@ def _draw_book(book: Book, depth: int) -> None:
         table.add_row(bid_size, bid, ask, ask_size)
     Console(highlight=False, soft_wrap=True).print(table)
     click.echo(f"{len(book.bids)} bid and {len(book.asks)} ask levels", err=True)
+    for name, side, beyond in (("bids", book.bids, "below"), ("asks", book.asks, "above")):
+        if side.known_to is not None:
+            click.echo(
+                f"{name} are exact to {side.known_to:f}; {beyond} that, at ?, some may be missing",
+                err=True,
+            )
+
+
+def _marked_rows(side: BookSide, depth: int) -> list[tuple[str, str]]:
+    """Return (price, size) texts; `?` marks a level around which others may be missing."""
+    inside = {
+        price for (price, _), known in zip(side.texts(), side.known_mask, strict=True) if known
+    }
+    rows = (
+        side.texts()
+        if side.order_sizes is None
+        else [(price, f"{size} ({order_id})") for price, size, order_id in side.order_texts()]
+    )
+    marked = [(price if price in inside else f"{price} ?", size) for price, size in rows]
+    if side.known_to is not None and len(side) < depth and len(inside) == len(side):
+        marked.append(("?", "?"))
+    return marked
 
 
 @main.command()

@@ -9,7 +9,9 @@ import pyarrow as pa
 
 from replay.book import Book, Int64s
 from replay.catalog import FullBook, Snapshot
+from replay.depth_rows import DEPTH_SCHEMA, depth_rows
 from replay.errors import BadInput, PartDamaged, UnknownSymbol
+from replay.kernels.levels import UNKNOWN
 from replay.numbers import to_double
 from replay.parts import PartReader
 from replay.rows import (
@@ -18,11 +20,14 @@ from replay.rows import (
     L3_COLUMNS,
     NO_TIME,
     FullBookRows,
+    L3Rows,
     decode_full_book,
     decode_l2,
     decode_l3,
+    no_rows,
+    timestamps,
 )
-from replay.slice_replay import BestChanges, Frames, L2Replay, L3Replay
+from replay.slice_replay import BestChanges, L2Replay, L3Replay
 from replay.timeline import Slice, Timeline, timeline
 
 SliceReplay = L2Replay | L3Replay
@@ -41,17 +46,6 @@ BBO_SCHEMA = pa.schema(
         ("best_ask_size", pa.float64()),
         ("valid", pa.bool_()),
         ("crossed", pa.bool_()),
-    ]
-)
-DEPTH_SCHEMA = pa.schema(
-    [
-        ("ts", pa.timestamp("ns")),
-        ("sequence", pa.int64()),
-        ("side", pa.string()),
-        ("level", pa.int32()),
-        ("price", pa.float64()),
-        ("size", pa.float64()),
-        ("valid", pa.bool_()),
     ]
 )
 
@@ -112,8 +106,10 @@ class Engine:
         interval = piece.interval
         is_l2 = interval.stream == "l2"
         # A keyframe repeats the moment of the row before it; that row alone says what the venue
-        # said and where its message ended. It is read with the others and not applied.
-        first = piece.seed.ordinal + (piece.seed.origin == "rest")
+        # said and where its message ended. It is read with the others and not applied. Where the
+        # interval begins there may be none: a REST snapshot has the ordinal, or retention took it.
+        repeats = piece.seed.origin != "rest"
+        first = piece.seed.ordinal + (not repeats)
         table = self.reader.rows(
             self.snapshot,
             "l2_updates" if is_l2 else "l3_events",
@@ -122,6 +118,9 @@ class Engine:
             (first, piece.ordinal_last),
             L2_COLUMNS if is_l2 else L3_COLUMNS,
         )
+        if repeats and piece.seed.ordinal == interval.ordinal_first:
+            repeats = len(table) > 0 and table.column("ordinal")[0].as_py() == first
+            first += not repeats
         expected = piece.ordinal_last - first + 1
         if len(table) != expected:
             raise PartDamaged(
@@ -129,13 +128,13 @@ class Engine:
                 f"{interval.symbol} {interval.stream} run {interval.run_id} has {len(table)} rows "
                 f"with ordinals {first} to {piece.ordinal_last}, not {expected}",
             )
-        if piece.seed.origin != "rest":
+        if repeats:
             first_row = table.slice(0, 1)
             row = decode_l2(first_row) if is_l2 else decode_l3(first_row, seed.sequence)
             ts_event = int(row.ts_event[0])
             seed = replace(
                 seed,
-                ts_known=int(row.known[0]),
+                ts_known=max(int(row.known[0]), seed.ts_known),  # later where REST told more
                 ts_event=None if ts_event == NO_TIME else ts_event,
                 sequence=int(row.sequence_end[0]),
             )
@@ -184,10 +183,35 @@ class Engine:
         stop = replay.all_rows() if ts_to is None else replay.rows_known_before(ts_to)
         if stop > replay.position:
             shown.append(_bbo_rows(piece, replay, replay.follow_best(stop)))
+        if piece.following is not None and _inside(piece.following.ts, ts_from, ts_to):
+            shown += self._bbo_told_anew(piece, replay, piece.following)
         end = _unknown_row(piece)
         if end is not None and _inside(end.column("ts_recv")[0].value, ts_from, ts_to):
             shown.append(end)
         return _joined(shown, BBO_SCHEMA)
+
+    def _bbo_told_anew(
+        self, piece: Slice, replay: SliceReplay, following: FullBook
+    ) -> list[pa.RecordBatch]:
+        """Return the row of a full book that makes best prices known again, or none.
+
+        Only a partial book has such: it may be seeded again, deeper, between two messages.
+        """
+        if not replay.is_partial:
+            return []
+        before, after = (
+            _moment_row(piece, replay, following.ts, shown)
+            for shown in (replay, self.standing(following, replay))
+        )
+        return [] if before.equals(after) else [after]
+
+    def standing(self, full: FullBook, like: SliceReplay) -> SliceReplay:
+        """Return a full book as a slice without rows, of the same kind as another."""
+        seed = self.seed_rows(full)
+        rows = like.rows
+        if isinstance(rows, L3Rows):
+            return L3Replay(seed, no_rows(rows))
+        return L2Replay(seed, no_rows(rows))
 
     def depth(self, piece: Slice, points: Int64s, levels: int) -> pa.RecordBatch:
         """Return the top of the book at some ascending times inside one slice."""
@@ -201,11 +225,12 @@ class Engine:
         room = min(levels, len(replay.seed) + len(replay))  # no book of the slice is deeper
         at_once = max(CELLS_MAX // (2 * max(room, 1)), 1)
         cut = [
-            _depth_rows(
+            depth_rows(
                 replay,
                 points[at : at + at_once],
                 sequences[at : at + at_once],
                 replay.frames(ends[at : at + at_once], room),
+                levels,
             )
             for at in range(0, len(points), at_once)
         ]
@@ -222,21 +247,19 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
-def times(values: Int64s) -> pa.Array:
-    """Return int64 ns as timestamps, NO_TIME as NULL."""
-    mask = values == NO_TIME
-    return pa.array(values, pa.int64(), mask=mask if mask.any() else None).cast(pa.timestamp("ns"))
-
-
-def _moment_row(piece: Slice, replay: SliceReplay, ts_recv: int) -> pa.RecordBatch:
+def _moment_row(
+    piece: Slice, replay: SliceReplay, ts_recv: int, shown: SliceReplay | None = None
+) -> pa.RecordBatch:
+    """Return the best prices now, or those that another book of this very moment shows."""
     _, ts_event, sequence = replay.moment()
+    shown = shown or replay
     return _bbo_batch(
         piece.interval.symbol,
-        replay,
+        shown,
         np.array([NO_TIME if ts_event is None else ts_event], np.int64),
         np.array([ts_recv], np.int64),
         np.array([sequence], np.int64),
-        replay.best().reshape(1, 4),
+        shown.best().reshape(1, 4),
     )
 
 
@@ -262,16 +285,19 @@ def _bbo_batch(
 ) -> pa.RecordBatch:
     count = len(sequence)
     columns = [
-        pa.repeat(pa.scalar(symbol), count), times(ts_event), times(ts_recv), pa.array(sequence),
-    ]  # fmt: skip
+        pa.repeat(pa.scalar(symbol), count),
+        timestamps(ts_event),
+        timestamps(ts_recv),
+        pa.array(sequence),
+    ]
     for side in (0, 1):
-        empty = bests[:, 2 * side + 1] == 0
+        empty = bests[:, 2 * side + 1] <= 0
         for offset, scale in ((0, replay.price_scale), (1, replay.size_scale)):
             doubles = to_double(bests[:, 2 * side + offset], scale)
             columns.append(pa.array(doubles, mask=empty))
     both = (bests[:, 1] > 0) & (bests[:, 3] > 0)
     columns += [
-        pa.array(np.ones(count, np.bool_)),
+        pa.array(bests[:, 1] != UNKNOWN),
         pa.array(both & (bests[:, 0] >= bests[:, 2])),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=BBO_SCHEMA)
@@ -304,40 +330,3 @@ def _unknown_row(piece: Slice) -> pa.RecordBatch | None:
     elif sequence is not None:
         sequence += 1
     return unknown_bbo(interval.symbol, ts, sequence)
-
-
-def _depth_rows(replay: L2Replay, points: Int64s, sequences: Int64s, cut: Frames) -> pa.RecordBatch:
-    levels = cut.prices.shape[2]
-    present = np.arange(levels)[None, None, :] < cut.counts[:, :, None]
-    point, side, level = np.nonzero(present)
-    empty = np.flatnonzero(cut.counts.sum(axis=1) == 0)  # a known book without any level
-    prices = to_double(cut.prices[present], replay.price_scale)
-    sizes = to_double(cut.sizes[present], replay.size_scale)
-    names = pa.DictionaryArray.from_arrays(pa.array(side.astype(np.int8)), ["bid", "ask"])
-    batch = pa.RecordBatch.from_arrays(
-        [
-            times(points[point]),
-            pa.array(sequences[point]),
-            names.cast(pa.string()),
-            pa.array((level + 1).astype(np.int32)),
-            pa.array(prices),
-            pa.array(sizes),
-            pa.array(np.ones(len(point), np.bool_)),
-        ],
-        schema=DEPTH_SCHEMA,
-    )
-    if not len(empty):
-        return batch
-    lone = bare_depth(points[empty], valid=True, sequences=sequences[empty])
-    joined = pa.Table.from_batches([batch, lone]).sort_by("ts").combine_chunks()
-    return joined.to_batches()[0]
-
-
-def bare_depth(points: Int64s, valid: bool, sequences: Int64s | None = None) -> pa.RecordBatch:
-    """Return one row a point without side: unknown, or known and empty."""
-    count = len(points)
-    columns = [times(points)]
-    columns.append(pa.array(sequences) if sequences is not None else pa.nulls(count, pa.int64()))
-    columns += [pa.nulls(count, field.type) for field in list(DEPTH_SCHEMA)[2:-1]]
-    columns.append(pa.array(np.full(count, valid, np.bool_)))
-    return pa.RecordBatch.from_arrays(columns, schema=DEPTH_SCHEMA)

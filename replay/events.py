@@ -12,6 +12,7 @@ import numpy as np
 from replay.book import Bbo, Book, Level
 from replay.engine import STREAM_OF_LEVEL, Engine, SliceReplay
 from replay.errors import Gap
+from replay.kernels.levels import UNKNOWN
 from replay.numbers import to_decimal
 from replay.rows import NO_TIME, L3Rows
 
@@ -37,10 +38,10 @@ class LiveBook:
 
     @property
     def bbo(self) -> Bbo:
-        """Best bid and offer; all None inside a gap."""
-        if self._replay is None:
-            return Bbo(None, None, None, None)
-        best = self._replay.best().tolist()
+        """Best bid and offer; not valid inside a gap, nor beyond what a partial book knows."""
+        best = [0, UNKNOWN] * 2 if self._replay is None else self._replay.best().tolist()
+        if self._replay is None or best[1] == UNKNOWN:
+            return Bbo(None, None, None, None, valid=False)
         found: list[Decimal | None] = []
         for side in (0, 1):
             price, size = best[2 * side], best[2 * side + 1]
@@ -52,7 +53,7 @@ class LiveBook:
                 if size
                 else [None, None]
             )
-        return Bbo(*found)
+        return Bbo(found[0], found[1], found[2], found[3])
 
     def book(self) -> Book | None:
         """Return a copy of the whole book, None inside a gap."""
@@ -65,7 +66,8 @@ class ReplayEvent:
 
     Attributes
     ----------
-    kind : str                snapshot (the book begins), update (a message), gap (it ends)
+    kind : str                snapshot (the book begins), update (a message), reseed (a partial book
+                              is known deeper from here on; no level changes), gap (it ends)
     symbol, stream, run_id : str
     ordinal : int             of the last row of the message
     ts_recv : int             ns UTC, when it was known
@@ -143,6 +145,7 @@ def _events(
     engine: Engine, symbol: str, ts_from: int | None, ts_to: int | None, level: int
 ) -> Iterator[ReplayEvent]:
     live = LiveBook(symbol)
+    known_to: tuple[Decimal | None, ...] = ()
     for piece in engine.timeline(symbol, level).between(ts_from, ts_to):
         replay = engine.load(piece)
         interval = piece.interval
@@ -156,6 +159,13 @@ def _events(
             yield ReplayEvent(
                 "snapshot", *head, ordinal, ts, ts_event, sequence, live, None, replay, (at, at)
             )
+        elif known_to != tuple(map(replay.known_to, (0, 1))):
+            ts, ts_event, sequence = replay.moment_at(0)
+            yield ReplayEvent(
+                "reseed", *head, piece.seed.ordinal, ts, ts_event, sequence, live, None, replay,
+                (0, 0),
+            )  # fmt: skip
+        known_to = tuple(map(replay.known_to, (0, 1)))
         stop = replay.all_rows() if ts_to is None else replay.rows_known_before(ts_to)
         for end in (np.flatnonzero(replay.rows.is_last[at:stop]) + at + 1).tolist():
             row = end - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -128,6 +128,22 @@ class L3Rows:
         return np.ones(len(self.ordinal), np.bool_)
 
 
+Rows = TypeVar("Rows", L2Rows, L3Rows)
+
+
+def no_rows(rows: Rows) -> Rows:
+    """Return rows of the same kind, none of them."""
+    empty: dict[str, Any] = {}
+    for name in rows.__slots__:
+        value = getattr(rows, name)
+        empty[name] = (
+            Numbers(value.mantissa[:0], value.scale[:0])
+            if isinstance(value, Numbers)
+            else value[:0]
+        )
+    return type(rows)(**empty)
+
+
 @dataclass(frozen=True, slots=True)
 class FullBookRows:
     """A full book as written: bids then asks, best first, queues in order; maybe no rows."""
@@ -163,6 +179,12 @@ def ints(table: pa.Table, name: str, null: int = 0) -> Int64s:
     if array.null_count:
         array = array.fill_null(null)
     return np.asarray(array.to_numpy(zero_copy_only=False), np.int64)
+
+
+def timestamps(values: Int64s) -> pa.Array:
+    """Return int64 ns as timestamps, NO_TIME as NULL: what `ints` reads, back again."""
+    mask = values == NO_TIME
+    return pa.array(values, pa.int64(), mask=mask if mask.any() else None).cast(pa.timestamp("ns"))
 
 
 def _numbers(table: pa.Table, name: str) -> Numbers:

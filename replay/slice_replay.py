@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from replay.book import Book, BookSide, Int64s
 from replay.errors import ScaleOverflow
 from replay.kernels import book_l2, book_l3, frames
-from replay.kernels.levels import compact, count_live, new_levels, note_best
+from replay.kernels.levels import WHOLE, compact, count_live, new_levels, note_best
 from replay.numbers import to_decimal
 from replay.rows import NO_TIME, FullBookRows, L2Rows, L3Rows, Numbers
 
@@ -28,7 +28,8 @@ _NEVER = np.iinfo(np.int64).min
 @dataclass(frozen=True, slots=True)
 class BestChanges:
     """Where the best bid or ask changed: row of each change, and int64[n, 4] of
-    bid price, bid size, ask price, ask size after it; size 0 is an empty side."""  # noqa: D205, D209
+    bid price, bid size, ask price, ask size after it; size 0 is an empty side, UNKNOWN in both
+    sizes a book whose best prices are not known."""  # noqa: D205, D209
 
     rows: Int64s
     bests: Int64s
@@ -52,15 +53,19 @@ class _SliceReplay:
         self, seed: FullBookRows, rows: L2Rows | L3Rows, size: Numbers, queues: bool
     ) -> None:
         self.seed, self.rows = seed, rows
-        bounds = Numbers(*_bounds(seed))
-        self.price_scale = max(seed.price.finest(), rows.price.finest(), bounds.finest())
+        bounds = [_as_numbers(bound) for bound in (seed.known_bid_from, seed.known_ask_to)]
+        self.price_scale = max(
+            seed.price.finest(), rows.price.finest(), *(bound.finest() for bound in bounds)
+        )
         self.size_scale = max(seed.size.finest(), size.finest())
         self.position = 0
         """Rows applied so far."""
-        self._bounds = bounds.at(self.price_scale, "known depth")
         self._price = rows.price.at(self.price_scale, "price")
         self._size = size.at(self.size_scale, "size")
         self._levels = new_levels(_capacity(len(seed)), queues)
+        for side, bound in enumerate(bounds):
+            for price in bound.at(self.price_scale, "known depth"):
+                self._levels.bounds[side] = -price if side == 0 else price
         self._best = np.full(4, _NEVER, np.int64)
         self._ends = np.flatnonzero(rows.is_last)
 
@@ -119,7 +124,7 @@ class _SliceReplay:
         )
 
     def best(self) -> Int64s:
-        """Return bid price, bid size, ask price, ask size now; size 0 is an empty side."""
+        """Return bid price, bid size, ask price, ask size now: as `BestChanges` has them."""
         note_best(self._levels, self._best)
         return self._best.copy()
 
@@ -134,16 +139,22 @@ class _SliceReplay:
             found.append((-keys[order] if side == 0 else keys[order], sizes[order]))
         return found
 
-    def known_depth(
-        self, side: int, prices: Int64s
-    ) -> tuple[npt.NDArray[np.bool_], Decimal | None]:
-        """Tell which prices lie inside the depth that the seed knew, and where it ends."""
-        bound = (self.seed.known_bid_from, self.seed.known_ask_to)[side]
-        if bound is None:
-            return np.ones(len(prices), np.bool_), None
-        limit = int(self._bounds[0 if side == 0 or self.seed.known_bid_from is None else 1])
-        inside = prices >= limit if side == 0 else prices <= limit
-        return np.asarray(inside), to_decimal(limit, self.price_scale)
+    def known_to(self, side: int) -> Decimal | None:
+        """Return the worst price to which a side (0 bid, 1 ask) is exact; None: it is whole."""
+        bound = int(self._levels.bounds[side])
+        if bound == WHOLE:
+            return None
+        return to_decimal(-bound if side == 0 else bound, self.price_scale)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether levels may be missing beyond a bound."""
+        return bool((self._levels.bounds != WHOLE).any())
+
+    def are_known(self, side: int, prices: Int64s) -> npt.NDArray[np.bool_]:
+        """Tell which prices lie inside the depth that the seed knew."""
+        keys = -prices if side == 0 else prices
+        return np.asarray(keys <= self._levels.bounds[side])
 
     def book(self, symbol: str) -> Book:
         """Return the book as it stands."""
@@ -155,8 +166,14 @@ class _SliceReplay:
         return Book(symbol, self.level, sequence, ts_recv, ts_event, bids, asks)
 
     def _book_side(self, side: int, prices: Int64s, sizes: Int64s) -> BookSide:
-        known, known_to = self.known_depth(side, prices)
-        return BookSide(prices, sizes, self.price_scale, self.size_scale, known, known_to)
+        return BookSide(
+            prices,
+            sizes,
+            self.price_scale,
+            self.size_scale,
+            self.are_known(side, prices),
+            self.known_to(side),
+        )
 
 
 class L2Replay(_SliceReplay):
@@ -288,16 +305,17 @@ class L3Replay(_SliceReplay):
             sizes,
             self.price_scale,
             self.size_scale,
-            *self.known_depth(side, prices),
+            self.are_known(side, prices),
+            self.known_to(side),
             names,
             self._orders.size[codes],
             levels,
         )
 
 
-def _bounds(seed: FullBookRows) -> tuple[Int64s, npt.NDArray[np.int8]]:
-    known = [bound for bound in (seed.known_bid_from, seed.known_ask_to) if bound is not None]
-    return (
+def _as_numbers(bound: tuple[int, int] | None) -> Numbers:
+    known = [] if bound is None else [bound]
+    return Numbers(
         np.array([mantissa for mantissa, _ in known], np.int64),
         np.array([scale for _, scale in known], np.int8),
     )

@@ -38,6 +38,9 @@ L3_BOOK_SCHEMA = pa.schema(
 def book_rows(book: Book, depth: int) -> pa.RecordBatch:
     """Return the `depth` best levels a side, bids first.
 
+    Levels beyond a known depth are not `known`. Where a partial side shows none of those and yet
+    fewer than `depth` levels, a row without price follows that is not known either.
+
     Raises
     ------
     BadInput   for a depth below 1
@@ -46,9 +49,21 @@ def book_rows(book: Book, depth: int) -> pa.RecordBatch:
         raise BadInput(f"depth {depth} shows nothing", "ask for at least 1 level")
     cut = book.depth(depth)
     batches = [
-        _levels(name, side, book.sequence) for name, side in (("bid", cut.bids), ("ask", cut.asks))
+        batch
+        for name, side in (("bid", cut.bids), ("ask", cut.asks))
+        for batch in (
+            _levels(name, side, book.sequence),
+            _open_end(name, side, book.sequence, depth),
+        )
     ]
     return pa.concat_batches(batches)
+
+
+def _open_end(name: str, side: BookSide, sequence: int, depth: int) -> pa.RecordBatch:
+    row = {"side": name, "level": len(side) + 1, "sequence": sequence, "known": False}
+    looks_complete = len(side) < depth and side.known_levels == len(side)
+    said = [row] if side.known_to is not None and looks_complete else []
+    return pa.RecordBatch.from_pylist(said, schema=BOOK_SCHEMA)
 
 
 def _levels(name: str, side: BookSide, sequence: int) -> pa.RecordBatch:

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from replay.book import Int64s
-from replay.engine import FRAMES_MAX, Engine, bare_depth, unknown_bbo
+from replay.depth_rows import unknown_points
+from replay.engine import FRAMES_MAX, Engine, unknown_bbo
 from replay.errors import BadInput
 from replay.timeline import Slice, Timeline
 
@@ -92,7 +93,7 @@ def _add_unknown(tasks: list[Task], point: int, stop: int, every_ns: int, at_onc
 
 def _unknown_points(point: int, count: int, every_ns: int) -> pa.RecordBatch:
     points: Int64s = point + np.arange(count, dtype=np.int64) * every_ns
-    return bare_depth(points, valid=False)
+    return unknown_points(points)
 
 
 def _check_order(ts_from: int | None, ts_to: int | None) -> None:

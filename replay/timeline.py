@@ -20,14 +20,17 @@ SEEDS = ("rest", "keyframe")
 class Slice:
     """Rows of one interval between two full books.
 
-    `seed` is the book before them; rows have ordinals in (seed.ordinal, ordinal_last].
-    `following` is the full book they end at, None at the end of the interval.
+    `seed` is the book before them; rows have ordinals in (seed.ordinal, ordinal_last]; none where
+    two full books stand at one ordinal, as when a partial book was seeded again in silence.
+    `following` is the full book they end at, None at the end of the interval. `is_first` says that
+    the interval begins here.
     """
 
     interval: Interval
     seed: FullBook
     following: FullBook | None
     gap: Gap | None
+    is_first: bool
 
     @property
     def ordinal_last(self) -> int:
@@ -38,11 +41,6 @@ class Slice:
     def ts_to(self) -> int:
         """Known time of the last row."""
         return self.following.ts if self.following else self.interval.ts_to
-
-    @property
-    def is_first(self) -> bool:
-        """Whether the interval begins here."""
-        return self.seed.ordinal == self.interval.ordinal_first
 
     @property
     def is_last(self) -> bool:
@@ -94,7 +92,8 @@ class Timeline:
             )
         following: list[FullBook | None] = [*seeds[1:], None]
         return [
-            Slice(interval, seed, after, gap) for seed, after in zip(seeds, following, strict=True)
+            Slice(interval, seed, after, gap, is_first=at == 0)
+            for at, (seed, after) in enumerate(zip(seeds, following, strict=True))
         ]
 
     @property

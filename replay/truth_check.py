@@ -4,8 +4,8 @@ The file says what the exchange's books really were: JSON lines, plain or zstd, 
 `{"symbol", "book": "l2" | "l3", "sequence", "bids", "asks"}` with rows `[price, size]`, at level 3
 `[order_id, price, size]` in queue order, best first, all numbers as the shortest decimal text.
 
-Where the record claims to know a book it must be that very book; where it says that it does not,
-there must be a gap that says why.
+Where the record claims to know a book it must be that very book, to the bound of its known depth
+where it has one; where it says that it does not, there must be a gap that says why.
 """
 
 from __future__ import annotations
@@ -20,6 +20,17 @@ import orjson
 import zstandard
 
 from replay.book import Book
+from replay.comparison import (
+    EMPTY,
+    SIDES,
+    WHOLE,
+    Comparison,
+    Row,
+    common_bound,
+    depth_of,
+    first_difference,
+    rows_inside,
+)
 from replay.engine import Engine, SliceReplay
 from replay.errors import BadInput, BookUnknown, OutsideArchive, UnknownSymbol
 from replay.timeline import Slice, Timeline
@@ -34,7 +45,10 @@ class TruthCount:
 
     Attributes
     ----------
-    equal, unequal : int   compared whole, every row
+    equal, unequal : int   compared, every row inside the known depth
+    partial : int          of these, those whose depth has a bound: what lies beyond was marked
+    empty : int            nothing was known: no level of either book inside the bound
+    touch_unknown : int    best price of a side beyond its bound, and said to be unknown
     refused : int          inside a gap, and refused as they must be
     wrong : int            answered though a gap covers them, or refused though none does
     inconclusive : int     in the middle of a message that carries several changes
@@ -46,6 +60,9 @@ class TruthCount:
     book: str
     equal: int = 0
     unequal: int = 0
+    partial: int = 0
+    empty: int = 0
+    touch_unknown: int = 0
     refused: int = 0
     wrong: int = 0
     inconclusive: int = 0
@@ -56,6 +73,18 @@ class TruthCount:
     def compared(self) -> int:
         """Books compared with the exchange's at the same sequence."""
         return self.equal + self.unequal
+
+    def take(self, sequence: int, outcome: Comparison) -> None:
+        """Count a comparison."""
+        if outcome.difference is not None:
+            self.unequal += 1
+            self.differ(sequence, outcome.difference)
+        elif outcome.depth == EMPTY:
+            self.empty += 1
+            return
+        else:
+            self.equal += 1
+        self.partial += outcome.depth != WHOLE
 
     def differ(self, sequence: int, what: str) -> None:
         """Note what is not as it should be."""
@@ -69,6 +98,9 @@ class TruthCount:
             for name in (
                 "equal",
                 "unequal",
+                "partial",
+                "empty",
+                "touch_unknown",
                 "refused",
                 "wrong",
                 "inconclusive",
@@ -101,6 +133,12 @@ class TruthReport:
                 f"{count.wrong} wrongly known or unknown, {count.inconclusive} inside a message, "
                 f"{count.outside} outside the record"
             )
+            if count.partial or count.empty:
+                told.append(
+                    f"  {count.partial} of the compared inside their known depth, {count.empty} "
+                    f"more with nothing known; {count.touch_unknown} times a best price was beyond "
+                    "it and said to be unknown"
+                )
             told += [f"  {difference}" for difference in count.differences]
         return told
 
@@ -110,7 +148,7 @@ class TruthReport:
 
 
 def check_truth(engine: Engine, path: Path) -> TruthReport:
-    """Compare every book of the file that the archive claims to know, whole and exactly.
+    """Compare every book of the file that the archive claims to know, exactly, as deep as it does.
 
     Books of symbols or levels that were never recorded are left out.
 
@@ -159,11 +197,10 @@ class _Walker:
             count.differ(n, "answered, though it lies in a gap")
         elif replay.moment()[2] != n:
             count.inconclusive += 1
-        elif (difference := _first_difference(replay.book(truth["symbol"]), truth)) is None:
-            count.equal += 1
         else:
-            count.unequal += 1
-            count.differ(n, difference)
+            book = replay.book(truth["symbol"])
+            count.touch_unknown += not book.bbo.valid
+            count.take(n, _compare(book, truth))
 
     def _at(self, n: int) -> SliceReplay:
         """Return the slice that holds sequence n, moved there."""
@@ -206,24 +243,38 @@ def _open_walker(engine: Engine, symbol: str, book: str) -> _Walker | None:
         return None
 
 
-def _first_difference(book: Book, truth: dict[str, Any]) -> str | None:
-    """Compare both sides whole; say the first row that differs."""
-    for name in ("bids", "asks"):
+def _compare(book: Book, truth: dict[str, Any]) -> Comparison:
+    """Compare both sides inside the known depth of the book, and what it shows beyond it.
+
+    A level beyond the bound of a partial book is real too, as far as it goes: others may be
+    missing, but each that is there must be the exchange's own.
+    """
+    limits, compared, difference = [], 0, None
+    for name in SIDES:
         side = getattr(book, name)
-        ours: list[tuple[str, ...]]
-        if book.level == 2:
-            ours = side.texts()
-        else:
-            ours = [(order, price, size) for price, size, order in side.order_texts()]
-        theirs = [tuple(row) for row in truth[name]]
-        if ours == theirs:
-            continue
-        at = next(
-            (at for at, rows in enumerate(zip(ours, theirs, strict=False)) if rows[0] != rows[1]),
-            min(len(ours), len(theirs)),
+        price_at = 0 if book.level == 2 else 1
+        ours: list[Row] = (
+            side.texts()
+            if book.level == 2
+            else [(order, price, size) for price, size, order in side.order_texts()]
         )
-        return f"{name}, row {at + 1}: rebuilt {ours[at : at + 1]}, exchange {theirs[at : at + 1]}"
-    return None
+        theirs: list[Row] = [tuple(row) for row in truth[name]]
+        limit = common_bound(name, side)
+        limits.append(limit)
+        inside, expected = (rows_inside(name, rows, limit, price_at) for rows in (ours, theirs))
+        compared += len(inside) + len(expected)
+        at = first_difference(inside, expected)
+        beyond = set(ours) - set(theirs)
+        if difference is not None:
+            continue
+        if at is not None:
+            difference = (
+                f"{name}, row {at + 1}: rebuilt {inside[at : at + 1]}, "
+                f"exchange {expected[at : at + 1]}"
+            )
+        elif beyond:
+            difference = f"{name}, beyond the known depth: rebuilt {min(beyond)}, exchange has none"
+    return Comparison(depth_of(limits, compared), difference)
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,15 +6,14 @@ were written apart from those. Where both agree, neither is likely to be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from replay.book import Book, BookSide
 from replay.catalog import FullBook
+from replay.comparison import EMPTY, PARTIAL, SIDES, WHOLE, Comparison, compare_books
 from replay.engine import Engine, SliceReplay
 from replay.errors import PartDamaged, ReplayError
 from replay.rows import L2Rows, L3Rows
@@ -53,7 +52,11 @@ class Report:
         return self.unequal == 0
 
     def add(self, what: str, result: str, count: int = 1) -> None:
-        """Count a comparison; `result` is equal, unequal or inconclusive, or rows checked."""
+        """Count a comparison.
+
+        `result` is equal, unequal or inconclusive; how deep it went: whole, partial (inside what
+        both books know) or empty (no level there, so nothing was compared); or rows checked.
+        """
         into = self.counts.setdefault(what, {"equal": 0, "unequal": 0, "inconclusive": 0})
         into[result] = into.get(result, 0) + count
 
@@ -67,7 +70,15 @@ class Report:
         """Return the report as lines for a reader."""
         told = []
         for what, counts in self.counts.items():
-            words = [f"{count} {word}" for word, count in counts.items() if count]
+            words = [
+                f"{count} {word}"
+                for word, count in counts.items()
+                if count and word not in (WHOLE, PARTIAL, EMPTY)
+            ]
+            if counts.get(PARTIAL):
+                words.append(f"{counts[PARTIAL]} of them inside a known depth")
+            if counts.get(EMPTY):
+                words.append(f"{counts[EMPTY]} with nothing known in common")
             told.append(f"{what}: {', '.join(words) or 'none'}")
         told += [
             f"DIFFERENT {difference.symbol} {difference.stream} {difference.what} "
@@ -96,7 +107,8 @@ def verify(engine: Engine) -> Report:
     """Replay every covered slice and compare.
 
     Compared are keyframes, audits, level 3 summed up against level 2 at equal sequences, and the
-    rows themselves: dense ordinals, times that do not run back, sequences that follow.
+    rows themselves: dense ordinals, times that do not run back, sequences that follow. Partial
+    books are compared inside what both know, and inside an interval none may know less than before.
 
     Returns
     -------
@@ -177,8 +189,21 @@ def _first_hole(rows: L2Rows | L3Rows, before: int) -> int | None:
 
 
 def _check_keyframe(engine: Engine, piece: Slice, replay: SliceReplay, report: Report) -> None:
-    if piece.following is not None:
-        _compare(engine, replay, piece.following, report, "keyframes")
+    if piece.following is None:
+        return
+    _compare(engine, replay, piece.following, report, "keyframes")
+    written = engine.standing(piece.following, replay)
+    for side, better in ((0, operator.gt), (1, operator.lt)):
+        before, after = replay.known_to(side), written.known_to(side)
+        if after is not None and (before is None or better(after, before)):
+            known = "whole" if before is None else f"known to {before:f}"
+            report.differ(
+                Difference(
+                    piece.interval.symbol, piece.interval.stream, "keyframes",
+                    piece.interval.run_id, piece.following.sequence,
+                    f"{SIDES[side]} known to {after:f} only, and {known} before it",
+                )
+            )  # fmt: skip
 
 
 def _check_audits(engine: Engine, piece: Slice, replay: SliceReplay, report: Report) -> None:
@@ -213,67 +238,20 @@ def _check_audits(engine: Engine, piece: Slice, replay: SliceReplay, report: Rep
 def _compare(
     engine: Engine, replay: SliceReplay, full: FullBook, report: Report, what: str
 ) -> None:
-    rows = engine.seed_rows(full)
-    standing = type(replay)(rows, _no_rows(replay))  # type: ignore[arg-type]
-    detail = _first_difference(replay.book(full.symbol), standing.book(full.symbol))
-    report.add(what, "equal" if detail is None else "unequal")
+    replayed, written = (book.book(full.symbol) for book in (replay, engine.standing(full, replay)))
+    detail = _counted(report, what, compare_books(replayed, written))
     if detail is not None:
         report.differ(
             Difference(full.symbol, full.stream, what, full.run_id, full.sequence, detail)
         )
 
 
-def _no_rows(replay: SliceReplay) -> L2Rows | L3Rows:
-    rows = replay.rows
-    empty: dict[str, Any] = {}
-    for name in rows.__slots__:
-        value = getattr(rows, name)
-        empty[name] = (
-            type(value)(value.mantissa[:0], value.scale[:0])
-            if hasattr(value, "mantissa")
-            else value[:0]
-        )
-    return type(rows)(**empty)
-
-
-def _known_to(name: str, *sides: BookSide) -> Decimal | None:
-    """Return the worst price that every one of these sides knows about; None when all are whole."""
-    bounds = [side.known_to for side in sides if side.known_to is not None]
-    if not bounds:
-        return None
-    return max(bounds) if name == "bids" else min(bounds)
-
-
-def _inside(
-    name: str, rows: Sequence[tuple[str, ...]], limit: Decimal | None
-) -> list[tuple[str, ...]]:
-    """Return the rows (price first) inside a known depth."""
-    if limit is None:
-        return list(rows)
-    if name == "bids":
-        return [row for row in rows if Decimal(row[0]) >= limit]
-    return [row for row in rows if Decimal(row[0]) <= limit]
-
-
-def _first_difference(replayed: Book, written: Book, levels_only: bool = False) -> str | None:
-    """Compare inside the known depth of both; say the first thing that differs."""
-    for name in ("bids", "asks"):
-        mine, theirs = getattr(replayed, name), getattr(written, name)
-        limit = _known_to(name, mine, theirs)
-        pairs = [(mine.texts(), theirs.texts())]
-        if not levels_only:
-            pairs.append((mine.order_texts(), theirs.order_texts()))
-        for left, right in pairs:
-            ours, other = _inside(name, left, limit), _inside(name, right, limit)
-            if ours == other:
-                continue
-            at = next(
-                (place for place, (a, b) in enumerate(zip(ours, other, strict=False)) if a != b),
-                min(len(ours), len(other)),
-            )
-            first, second = (rows[at] if at < len(rows) else None for rows in (ours, other))
-            return f"{name} at place {at + 1}: replayed {first}, written {second}"
-    return None
+def _counted(report: Report, what: str, outcome: Comparison) -> str | None:
+    """Count a comparison; return its difference."""
+    report.add(what, outcome.depth)
+    if outcome.depth != EMPTY:
+        report.add(what, "equal" if outcome.difference is None else "unequal")
+    return outcome.difference
 
 
 def _verify_levels(engine: Engine, symbol: str, report: Report) -> None:
@@ -325,8 +303,8 @@ def _compare_at(piece: Slice, orders: L3Replay, levels: L2Replay, n: int, report
         report.add("l3 = l2", "inconclusive")
         return
     symbol = piece.interval.symbol
-    detail = _first_difference(orders.book(symbol), levels.book(symbol), levels_only=True)
-    report.add("l3 = l2", "equal" if detail is None else "unequal")
+    outcome = compare_books(orders.book(symbol), levels.book(symbol), levels_only=True)
+    detail = _counted(report, "l3 = l2", outcome)
     if detail is not None:
         detail = detail.replace("replayed", "from orders").replace("written", "from levels")
         report.differ(Difference(symbol, "l3", "l3 = l2", piece.interval.run_id, n, detail))

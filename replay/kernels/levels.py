@@ -24,6 +24,8 @@ Bools = npt.NDArray[np.bool_]
 FREE = -(2**63)  # key of a slot never used; mantissas stay above it
 EMPTY = 0  # size of a level without size whose price is still in the heap
 IDLE = -1  # size of a level without size whose price is not in the heap
+WHOLE = 2**63 - 1  # bound of a side that is known to its end
+UNKNOWN = -1  # size of a best price that is not known
 
 
 class Levels(NamedTuple):
@@ -33,16 +35,19 @@ class Levels(NamedTuple):
     heap : int64[2, capacity, 2]     binary heap of (turned price, slot), least first
     counts : int64[2, 2]             slots used, heap length
     queues : int32[2, capacity, 2]   first and last order of the level (L3), else int32[2, 0, 2]
+    bounds : int64[2]                turned price to which a side is exact, or WHOLE; beyond it
+                                     some levels may be missing
     """
 
     table: Int64s
     heap: Int64s
     counts: Int64s
     queues: Int32s
+    bounds: Int64s
 
 
 def new_levels(capacity: int, queues: bool) -> Levels:
-    """Return empty levels; `capacity` is a power of two, half of which can be used."""
+    """Return empty, whole levels; `capacity` is a power of two, half of which can be used."""
     table = np.zeros((2, capacity, 2), np.int64)
     table[:, :, 0] = FREE
     return Levels(
@@ -50,6 +55,7 @@ def new_levels(capacity: int, queues: bool) -> Levels:
         np.empty((2, capacity, 2), np.int64),
         np.zeros((2, 2), np.int64),
         np.empty((2, capacity if queues else 0, 2), np.int32),
+        np.full(2, WHOLE, np.int64),
     )
 
 
@@ -146,16 +152,37 @@ def best_slot(levels: Levels, side: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def is_best_known(levels: Levels, side: int, slot: int) -> bool:
+    """Tell whether `best_slot` found the best level there is.
+
+    It did inside the bound. Beyond it, or with nothing there, a better one may be missing.
+    """
+    bound = levels.bounds[side]
+    known: bool = bound == WHOLE or (slot >= 0 and levels.table[side, slot, 0] <= bound)
+    return known
+
+
+@njit(cache=True, nogil=True)
 def note_best(levels: Levels, best: Int64s) -> bool:
     """Write bid price, bid size, ask price, ask size to int64[4]; size 0 is an empty side.
+
+    While the best of either side is not known, both sizes are UNKNOWN and both prices 0.
 
     Returns
     -------
     bool   whether anything differs from what stood there
     """
+    slots = (best_slot(levels, 0), best_slot(levels, 1))
+    if not (is_best_known(levels, 0, slots[0]) and is_best_known(levels, 1, slots[1])):
+        if best[1] == UNKNOWN:
+            return False
+        for side in range(2):
+            best[2 * side] = 0
+            best[2 * side + 1] = UNKNOWN
+        return True
     changed = False
     for side in range(2):
-        slot = best_slot(levels, side)
+        slot = slots[side]
         price, size = 0, 0
         if slot >= 0:
             key = levels.table[side, slot, 0]
@@ -170,7 +197,8 @@ def note_best(levels: Levels, best: Int64s) -> bool:
 
 @njit(cache=True, nogil=True)
 def compact(old: Levels, new: Levels) -> None:
-    """Copy the live levels, and the ends of their queues, into larger empty levels."""
+    """Copy the live levels, the ends of their queues and the bounds into larger empty levels."""
+    new.bounds[:] = old.bounds
     has_queues = old.queues.shape[1] > 0
     for side in range(2):
         for slot in range(old.table.shape[1]):

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from replay.bars import BARS_SCHEMA, bars
 from replay.coverage import COVERAGE_SCHEMA, coverage
-from replay.engine import BBO_SCHEMA, DEPTH_SCHEMA, Engine
+from replay.depth_rows import DEPTH_SCHEMA
+from replay.engine import BBO_SCHEMA, Engine
 from replay.errors import BadInput, BadTime
 from replay.tables import BOOK_SCHEMA, L3_BOOK_SCHEMA, book_rows, l3_book_rows
 from replay.tasks import Task, bbo_tasks, depth_tasks

@@ -39,6 +39,7 @@ class Truth:
     best: tuple
     levels: tuple[list, list]
     stretch: int
+    known: tuple[Decimal | None, Decimal | None] = (None, None)
 
 
 @dataclass
@@ -54,6 +55,20 @@ class Stretch:
     messages: int = 0
     rows: int = 0
     is_open: int = 0
+
+
+Bounds = tuple[str | None, str | None]
+
+
+def exact_levels(rows: list) -> list[tuple[Decimal, Decimal]]:
+    """Return (price, size) texts as decimals."""
+    return [(Decimal(price), Decimal(size)) for price, size in rows]
+
+
+def exact_bounds(known: Bounds) -> tuple[Decimal | None, Decimal | None]:
+    """Return bounds as decimals."""
+    bid_from, ask_to = (None if text is None else Decimal(text) for text in known)
+    return bid_from, ask_to
 
 
 class StreamBuilder:
@@ -73,7 +88,7 @@ class StreamBuilder:
         self.stretches: list[Stretch] = []
         self.gaps: list[dict] = []
         self.truth: list[Truth] = []
-        self.bounds: tuple[str | None, str | None] = (None, None)
+        self.bounds: Bounds = (None, None)
 
     def _number(self, name: str, text: str | None, scale: int) -> dict:
         mantissa, own = (None, None) if text is None else parse_fixed(str(text), scale)
@@ -100,11 +115,21 @@ class StreamBuilder:
                 best(self.book),
                 levels,
                 len(self.stretches) - 1,
+                self.book.known,
             )
         )
 
-    def _write_full(self, origin: str, ts: int, sequence: int, bids: list, asks: list) -> None:
+    def _write_full(
+        self,
+        origin: str,
+        ts: int,
+        sequence: int,
+        bids: list,
+        asks: list,
+        known: Bounds | None = None,
+    ) -> None:
         rows = []
+        known_bid_from, known_ask_to = known or self.bounds
         for side, entries in (("bid", bids), ("ask", asks)):
             level, position, before = 0, 0, None
             for entry in entries:
@@ -125,8 +150,8 @@ class StreamBuilder:
                     "order_id": order_id,
                     **self._number("price", price, self.price_scale),
                     **self._number("size", size, self.size_scale),
-                    **self._number("known_bid_from", self.bounds[0], self.price_scale),
-                    **self._number("known_ask_to", self.bounds[1], self.price_scale),
+                    **self._number("known_bid_from", known_bid_from, self.price_scale),
+                    **self._number("known_ask_to", known_ask_to, self.price_scale),
                 }
             )
         self.full.append(out)
@@ -137,7 +162,7 @@ class StreamBuilder:
         sequence: int,
         bids: list,
         asks: list,
-        known: tuple[str | None, str | None] = (None, None),
+        known: Bounds = (None, None),
     ) -> StreamBuilder:
         """A REST book begins an interval; L2 rows are (price, size), L3 (order_id, price, size)."""
         if self.gaps and self.gaps[-1]["ts_to"] is None:
@@ -148,9 +173,7 @@ class StreamBuilder:
         self._write_full("rest", ts, sequence, bids, asks)
         number = Decimal
         if self.stream == "l2":
-            self.book.seed(
-                [(number(p), number(s)) for p, s in bids], [(number(p), number(s)) for p, s in asks]
-            )
+            self.book.seed(exact_levels(bids), exact_levels(asks), exact_bounds(known))
         else:
             self.book.seed(
                 *[[(name, number(p), number(s)) for name, p, s in rows] for rows in (bids, asks)]
@@ -253,9 +276,22 @@ class StreamBuilder:
             [(name, f"{p:f}", f"{s:f}") for p, s, name in self.book.orders(side)] for side in SIDES
         ]
 
-    def audit(self, ts: int, sequence: int, bids: list, asks: list) -> StreamBuilder:
-        """A REST book that is compared and never applied."""
-        self._write_full("audit", ts, sequence, bids, asks)
+    def audit(
+        self, ts: int, sequence: int, bids: list, asks: list, known: Bounds | None = None
+    ) -> StreamBuilder:
+        """A REST book that is compared and never applied; its bounds may be its own."""
+        self._write_full("audit", ts, sequence, bids, asks, known)
+        return self
+
+    def reseed(self, ts: int, bids: list, asks: list, known: Bounds) -> StreamBuilder:
+        """A REST book of this sequence tells more of a level-2 book: an audit, then a keyframe."""
+        self.audit(ts, self.sequence, bids, asks, known)
+        self.book.seed_again(exact_levels(bids), exact_levels(asks), exact_bounds(known))
+        self.bounds = tuple(None if end is None else f"{end:f}" for end in self.book.known)
+        self.ts = ts
+        self._extend(0)
+        self.keyframe()
+        self._note()
         return self
 
     def lose(self, reason: str = "sequence", expected: int | None = None) -> StreamBuilder:

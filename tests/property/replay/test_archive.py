@@ -81,7 +81,7 @@ def test_every_change_of_the_best_prices(market, level):
     for stream in (s for s in builder.streams if s.stream == f"l{level}"):
         before = None
         for at, truth in enumerate(stream.truth):
-            doubles = tuple(None if x is None else float(x) for x in truth.best)
+            doubles = tuple(None if x is None else float(x) for x in truth.best[:4])
             begins = at == 0 or stream.truth[at - 1].stretch != truth.stretch
             if begins or doubles != before:
                 expected.append((truth.ts, truth.sequence, *doubles, True))

@@ -19,7 +19,7 @@ from tests.unit.replay.conftest import SYMBOL
 def test_the_newest_book_when_nothing_is_asked(tape):
     book = tape.book(SYMBOL)
     assert book.sequence == 201
-    assert book.bbo == (Decimal(10), Decimal(1), Decimal("12.125"), Decimal(3))
+    assert book.bbo == (Decimal(10), Decimal(1), Decimal("12.125"), Decimal(3), True)
 
 
 def test_a_row_held_back_counts_from_when_it_was_known(tape):
@@ -112,6 +112,8 @@ def test_level_3_queues(tape):
         "sequence": 105,
         "ts_event": None,
         "ts_recv": format_iso(T0 + 3 * S),
+        "known_bid_from": None,
+        "known_ask_to": None,
         "bids": [["10.5", "1", "d"]],
         "asks": [["12", "3", "e"]],
     }

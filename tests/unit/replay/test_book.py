@@ -34,10 +34,21 @@ def test_equal_books_are_equal_whatever_their_scales(tape):
 
 
 def test_best_prices_and_crossing(tape):
-    bbo = tape.book(SYMBOL, T0 + S).bbo
-    assert bbo == (Decimal("10.5"), Decimal(1), None, None)
+    bbo = tape.book(SYMBOL, T0 + 10 * S).bbo
+    assert bbo == (Decimal(10), Decimal(1), None, None, True)
     assert not bbo.crossed
-    assert bbo._replace(ask=Decimal("10.5")).crossed
+    assert bbo._replace(ask=Decimal(10)).crossed
+
+
+def test_without_a_level_in_its_known_depth_a_side_has_no_best_price(tape):
+    book = tape.book(SYMBOL, T0 + S)  # the last ask inside 13 has gone
+    assert book.bbo == (None, None, None, None, False)
+    assert not book.bbo.crossed
+    assert (book.bids.best_known, book.asks.best_known) == (True, False)
+    assert (book.bids.known_levels, book.bids.known_to) == (3, Decimal(8))
+    assert repr(book) == (
+        "Book(BTC-USDT, level 2, sequence 102, bid 10.5 × 1, ask unknown, 3 bids, 0 asks)"
+    )
 
 
 def test_a_book_says_what_it_is_in_a_line(tape):

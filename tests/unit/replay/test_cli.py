@@ -26,6 +26,8 @@ def test_a_book_as_json(builder):
         "sequence": 103,
         "ts_event": None,
         "ts_recv": "2026-11-22T10:00:02.000000000Z",
+        "known_bid_from": "8",
+        "known_ask_to": "13",
         "bids": [["10.5", "1"]],
         "asks": [["12", "3"]],
     }
@@ -40,6 +42,19 @@ def test_a_book_for_a_reader(builder):
     assert done.exit_code == 0
     assert "12.125" in done.stdout
     assert "sequence 201" in done.stdout
+    assert "?" not in done.stdout + done.stderr
+
+
+def test_a_partial_book_says_to_a_reader_where_it_ends(builder):
+    done = ask("book", builder.root, SYMBOL, "--at", "2026-11-22T10:00:03Z")
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip()]
+    assert rows[-4:] == [
+        ["1", "10.5", "12", "3"], ["1", "10", "14", "?", "1"], ["2", "9"], ["?", "?"],
+    ]  # fmt: skip
+    assert "bids are exact to 8; below that, at ?, some may be missing" in done.stderr
+    assert "asks are exact to 13; above that" in done.stderr
+    shallow = ask("book", builder.root, SYMBOL, "--at", "2026-11-22T10:00:03Z", "--depth", 1)
+    assert "?" not in shallow.stdout
 
 
 def test_sql_in_every_format(builder, tmp_path):

@@ -20,7 +20,7 @@ def test_plain_duckdb_sees_the_rows_and_rebuilds_the_same_book(tape):
             assert plain.sql(count).fetchall() == [(tape.sql(count).to_pylist()[0]["n"],)]
         for seconds in (0, 1, 2, 3, 10, 11):
             call = f"book_at('{SYMBOL}', make_timestamp_ns({T0 + seconds * S}))"
-            columns = "side, level, price, size, sequence"
+            columns = "side, level, price, size, sequence, known"
             found = plain.sql(f"SELECT {columns} FROM {call}").fetchall()
             expected = tape.sql(f"SELECT {columns} FROM {call}").to_pylist()
             assert found == [tuple(row.values()) for row in expected]

@@ -96,7 +96,7 @@ def test_an_audit_that_differs_is_found_and_one_outside_is_inconclusive(tmp_path
     builder.write()
     with Archive(builder.root) as tape:
         report = tape.verify()
-    assert report.counts["audits"] == {"equal": 1, "unequal": 1, "inconclusive": 2}
+    assert report.counts["audits"] == {"equal": 1, "unequal": 1, "inconclusive": 2, "whole": 2}
     assert [(d.what, d.sequence) for d in report.differences] == [("audits", 11)]
 
 

@@ -73,7 +73,7 @@ def follow_l2(rng: np.random.Generator, kind: str, count: int) -> None:
             state = found[row]
         if rows.is_last[row] and row % 7 == 0:
             before = list(best(plain))
-            assert state == [int(x or 0) for x in before]
+            assert state == [int(x or 0) for x in before[:4]]
     shown = [list(zip(p.tolist(), s.tolist(), strict=True)) for p, s in replay.sides()]
     assert shown == [[(int(p), int(s)) for p, s in side] for side in plain.whole()]
 
@@ -102,7 +102,7 @@ def follow_l3(rng: np.random.Generator, kind: str, count: int) -> None:
         plain.event(name, side, ids[row], Decimal(int(price[row])), size, size)
         state = found.get(row, state)
         if row % 17 == 0:
-            assert state == [int(x or 0) for x in best(plain)]
+            assert state == [int(x or 0) for x in best(plain)[:4]]
     book = replay.book("ABC-XYZ")
     for side, mine in (("bid", book.bids), ("ask", book.asks)):
         orders = [(o.price, o.size, o.order_id) for o in mine.orders]

@@ -61,7 +61,8 @@ def test_macros_have_their_columns(tape, call):
 
 def test_defaults_can_be_named(tape):
     whole = tape.sql(f"FROM book_at('{SYMBOL}', {AT.format(2)})")
-    assert len(whole) == 4
+    assert whole.column("known").to_pylist() == [True, True, True, False, True, False]
+    assert whole.column("price").to_pylist() == [10.5, 10.0, 9.0, None, 12.0, None]
     assert len(tape.sql(f"FROM book_at('{SYMBOL}', {AT.format(2)}, depth := 1)")) == 2
     ranged = tape.sql(f"FROM bbo('{SYMBOL}', ts_from := {AT.format(1)}, ts_to := {AT.format(3)})")
     assert ranged.column("sequence").to_pylist() == [102, 103]
@@ -156,7 +157,8 @@ def test_tickers_join_the_best_prices_by_sequence(builder, tmp_path):
             WHERE b.valid ORDER BY 1
             """
         ).to_pylist()
-    assert found == [{"sequence": n, "same": True} for n in (100, 101, 102, 201)]
+    # At 102 the ask has left the known depth: the best prices are not known.
+    assert found == [{"sequence": n, "same": True} for n in (100, 101, 201)]
 
 
 @pytest.mark.parametrize(
