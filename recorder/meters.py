@@ -56,7 +56,7 @@ class Tally:
     @property
     def cumulative(self) -> list[tuple[str, int]]:
         """Return (bound, values at or under it), the last one "+Inf": all of them."""
-        bounds = [*(f"{bound:g}" for bound in self.bounds_s), "+Inf"]
+        bounds = [*(str(bound) for bound in self.bounds_s), "+Inf"]
         return list(zip(bounds, np.cumsum(self._counts).tolist(), strict=True))
 
 
