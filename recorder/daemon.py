@@ -21,6 +21,7 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from recorder.api_key import load_api_key
 from recorder.clock import stamp_line
 from recorder.collector import Collector
 from recorder.config import Config
@@ -29,8 +30,9 @@ from recorder.logs import Log, get_log
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
 from recorder.rest_log import LoggedRest
-from recorder.startup import greet_venue
-from recorder.subscriptions import plan_connections
+from recorder.startup import Greeting, greet_venue
+from recorder.storage.known_symbols import known_symbols
+from recorder.subscriptions import Wish, plan_connections
 from recorder.tape import Tape
 from recorder.transport.rate_limit import open_budgets
 from recorder.transport.rest import RestClient, RestFailed
@@ -103,12 +105,8 @@ class _Run:
         self._status_every_s = status_every_s
         self._draw = random.Random()
         self._log: Log = get_log("recorder", venue=self._profile.venue)
-        self._plan = plan_connections(
-            config.venue.symbols,
-            config.venue.streams,
-            self._profile,
-            config.venue.topics_per_connection,
-        )
+        self._greeting: Greeting | None = None
+        self._plan: list[tuple[Wish, ...]] = []
 
     async def record(self) -> None:
         """Ask, open, collect, close."""
@@ -117,16 +115,34 @@ class _Run:
         started = (time.time_ns(), time.monotonic_ns())
         worker = ThreadPoolExecutor(1, "writer")
         async with open_session() as session:
-            client = RestClient(session, self._config.rest_url, open_budgets(limits), limits)
-            greeting = greet_venue(
-                LoggedRest(client, first_lines.append),
+            key = load_api_key(self._config)
+            client = RestClient(
+                session,
                 self._config.rest_url,
-                self._profile,
-                self._config.venue.symbols,
-                self._log,
+                open_budgets(limits),
+                limits,
+                key.sign if key else None,
             )
-            if not await self._finish_unless_stopped(greeting):
+
+            async def greet() -> None:
+                self._greeting = await greet_venue(
+                    LoggedRest(client, first_lines.append),
+                    client,
+                    self._config,
+                    key,
+                    known_symbols(self._config.archive),
+                    self._log,
+                )
+
+            if not await self._finish_unless_stopped(greet()):
                 return
+            assert self._greeting is not None
+            self._plan = plan_connections(
+                self._greeting.symbols,
+                self._config.venue.streams,
+                self._profile,
+                self._config.venue.topics_per_connection,
+            )
             try:
                 tape = await self._open(worker)
                 self._log = self._log.bind(run_id=tape.run_id)
@@ -177,7 +193,8 @@ class _Run:
             "version": version("booktape"),
             "profile": self._profile.name,
             "profile_hash": self._profile.hash,
-            "symbols": list(config.venue.symbols),
+            "symbols": list(self._greeting.symbols if self._greeting else ()),
+            "signed": self._greeting is not None and self._greeting.signed,
             "feeds": list(config.venue.streams),
             "limits": {
                 **asdict(self._profile.limits),
@@ -218,7 +235,7 @@ class _Run:
         log.info(
             "recording",
             archive=str(config.archive),
-            symbols=len(config.venue.symbols),
+            symbols=len(self._greeting.symbols if self._greeting else ()),
             streams=len(config.venue.streams),
             connections=len(self._plan),
         )
