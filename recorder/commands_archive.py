@@ -79,6 +79,7 @@ def verify_command(archive: Path, as_json: bool) -> None:
                     "rows": report.rows,
                     "lines": report.lines,
                     "problems": report.problems,
+                    "not_comparable": report.not_comparable,
                     "books": report.books,
                 },
                 option=orjson.OPT_INDENT_2,
@@ -89,7 +90,7 @@ def verify_command(archive: Path, as_json: bool) -> None:
             f"{report.runs} runs, {report.parts} parts, {report.rows} rows compared with "
             f"{report.lines} raw-log lines: {'everything holds' if report.holds else 'NOT sound'}"
         )
-        for problem in report.problems:
-            click.echo(f"  {problem}")
+        for line in [*report.problems, *report.not_comparable]:
+            click.echo(f"  {line}")
     if not report.holds:
         click.get_current_context().exit(1)

@@ -13,7 +13,14 @@ from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.catalog_writer import CatalogWriter
 from recorder.storage.open_parts import RollRules
-from recorder.storage.raw_log import RawSegment, cut_torn_tail, list_segments, read_run
+from recorder.storage.raw_log import (
+    RawSegment,
+    cut_torn_tail,
+    is_repacked,
+    list_segments,
+    missing_numbers,
+    read_run,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,8 @@ def _recover_run(
 def _durable_bytes(path: Path, segment: RawSegment, checkpoint: dict[str, Any] | None) -> int:
     if checkpoint is None or path / checkpoint["raw_path"] != segment.path:
         return 0
+    if is_repacked(segment.path):
+        return 0  # its bytes are others now, and it was whole when it got its name
     return int(checkpoint["raw_bytes"])
 
 
@@ -100,6 +109,14 @@ def replay_run(
     -------
     int   lines read
     """
+    missing = missing_numbers(segments)
+    if missing and missing[0] == 1:
+        # Without its first line nobody knows whose lines these are, nor what the books were.
+        first = segments[0]
+        on_damage(
+            RawLogDamaged(str(first.path), 0, f"{first.number - 1} segments before it are gone")
+        )
+        return 0
     writer = RunWriter(path, catalog, rules)
     try:
         for commit in read_run(segments, on_damage):
@@ -114,7 +131,7 @@ def replay_run(
 
 
 def _forget(archive: ArchiveFolder, run_id: str, segments: list[RawSegment]) -> None:
-    paths = [part["path"] for part in archive.catalog.parts_of_run(run_id)]
+    paths = archive.catalog.paths_of_run(run_id)
     with archive.catalog.transaction():
         archive.catalog.forget_run(run_id)
     archive.catalog.publish_parquet()

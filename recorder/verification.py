@@ -1,7 +1,8 @@
 """`recorder verify`: files against catalog, ledger against itself, raw log against rows.
 
 Rows are compared with what the pipeline makes of the raw log today, so a changed row is found
-even where its file's sha256 and catalog entry were made to match.
+even where its file's sha256 and catalog entry were made to match. What retention removed, and said
+so in the catalog, is no problem: it is told as not comparable where the raw log went with it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,11 +22,14 @@ import pyarrow.parquet as pq
 
 from recorder.errors import RawLogDamaged
 from recorder.recovery import replay_run
+from recorder.row_comparison import RowSource, part_difference
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.open_parts import RollRules
 from recorder.storage.part_writer import sha256_of
-from recorder.storage.raw_log import RawSegment, list_segments
+from recorder.storage.raw_log import RawSegment, list_segments, missing_numbers, read_run
+from recorder.storage.trimming import trimmed
+from schemas.archive_layout import parse_raw_segment_name
 from schemas.timestamps import format_iso
 
 _LEDGER_COMPARED = {
@@ -45,8 +48,9 @@ class Verification:
 
     Attributes
     ----------
-    problems : list[str]   each names the file or the rows, empty when everything holds
-    books : dict or None   the report of `replay verify`
+    problems : list[str]        each names the file or the rows, empty when everything holds
+    not_comparable : list[str]  runs whose rows nothing is left to compare with, and why
+    books : dict or None        the report of `replay verify`
     """
 
     parts: int = 0
@@ -54,6 +58,7 @@ class Verification:
     lines: int = 0
     runs: int = 0
     problems: list[str] = field(default_factory=list)
+    not_comparable: list[str] = field(default_factory=list)
     books: dict[str, Any] | None = None
 
     @property
@@ -161,8 +166,7 @@ def _check_rows(
 ) -> None:
     """Compare one run's rows and ledger with a rebuild from its raw log."""
     run_id = run["run_id"]
-    if not segments:
-        report.problems.append(f"run {run_id} has no raw log: its rows cannot be proven")
+    if not _has_whole_log(catalog, run_id, segments, report):
         return
     with tempfile.TemporaryDirectory(prefix="booktape-verify-") as scratch:
         into = Path(scratch) / "archive"
@@ -175,9 +179,47 @@ def _check_rows(
                 return
             rebuilt = folder.catalog.parts_of_run(run_id)
             is_over = run["ts_stop"] is not None
-            _compare_streams(archive, parts, sound, into, rebuilt, report, is_over=is_over)
+            removed = catalog.removed_rows(run_id)
+            _compare_streams(archive, parts, sound, into, rebuilt, removed, report, is_over=is_over)
             if is_over:
                 _compare_ledgers(catalog, folder.catalog, run_id, report)
+
+
+def _has_whole_log(
+    catalog: CatalogReader, run_id: str, segments: list[RawSegment], report: Verification
+) -> bool:
+    """Say whether a run's raw log is all there; tell what is missing and whether it may be."""
+    removed = {
+        parse_raw_segment_name(path.rpartition("/")[2])[1]
+        for path in catalog.removed_segments().get(run_id, set())
+    }
+    checkpoint = catalog.checkpoint(run_id)
+    last_number = max(removed, default=0)
+    if checkpoint is not None and checkpoint["raw_path"]:
+        name = checkpoint["raw_path"].rpartition("/")[2]
+        last_number = max(last_number, parse_raw_segment_name(name)[1])
+    left = [segment for segment in segments if segment.number not in removed]
+    lost = set(missing_numbers(left, last_number)) - removed
+    if not segments and not removed:
+        report.problems.append(f"run {run_id} has no raw log: its rows cannot be proven")
+        return False
+    if lost:
+        report.problems.append(
+            f"run {run_id} lacks segment {min(lost)} of its raw log, which nobody removed: "
+            "its rows cannot be proven"
+        )
+        return False
+    if not removed:
+        return True
+    report.not_comparable.append(
+        f"run {run_id}: {len(removed)} of {len(removed) + len(left)} segments of its raw log are "
+        "not comparable, removed by retention"
+    )
+    # What came first is gone, so the rest means nothing as rows. It must still be readable.
+    damage: list[RawLogDamaged] = []
+    report.lines += sum(map(len, read_run(left, damage.append)))
+    report.problems += [str(error) for error in damage]
+    return False
 
 
 def _compare_streams(
@@ -186,6 +228,7 @@ def _compare_streams(
     sound: set[str],
     into: Path,
     rebuilt: list[dict[str, Any]],
+    removed: dict[tuple[str, str, str], int],
     report: Verification,
     *,
     is_over: bool,
@@ -196,14 +239,14 @@ def _compare_streams(
             key = (part["dataset"], part["symbol"], part["stream"])
             streams.setdefault(key, ([], []))[side].append(part)
     for (dataset, symbol, stream), (ours, theirs) in sorted(streams.items()):
-        source = _Rows(into, theirs)
+        source = RowSource(into, theirs)
+        source.skip(removed.get((dataset, symbol, stream), 0))
         for part in ours:
-            expected = source.take(part["rows"])
             report.rows += part["rows"]
             if part["path"] not in sound:
+                source.skip(part["rows"])
                 continue
-            found = _plain(pq.read_table(archive / part["path"], partitioning=None))
-            difference = _difference(found, expected)
+            difference = part_difference(archive / part["path"], source)
             if difference:
                 report.problems.append(
                     f"part {part['path']} is not what the raw log says: {difference}"
@@ -215,92 +258,19 @@ def _compare_streams(
             )
 
 
-class _Rows:
-    """Rows of one stream in order, taken in runs of any length."""
-
-    def __init__(self, archive: Path, parts: list[dict[str, Any]]) -> None:
-        self._archive = archive
-        self._parts = deque(parts)
-        self._table: pa.Table | None = None
-        self.remaining = sum(part["rows"] for part in parts)
-
-    def take(self, count: int) -> pa.Table | None:
-        """Return the next rows, fewer at the end."""
-        taken: list[pa.Table] = []
-        while count:
-            if self._table is None or not self._table.num_rows:
-                if not self._parts:
-                    break
-                path = self._archive / self._parts.popleft()["path"]
-                self._table = _plain(pq.read_table(path, partitioning=None))
-            piece = self._table.slice(0, count)
-            self._table = self._table.slice(piece.num_rows)
-            taken.append(piece)
-            count -= piece.num_rows
-            self.remaining -= piece.num_rows
-        return pa.concat_tables(taken) if taken else None
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Return the table with words as text: dictionaries differ from part to part."""
-    fields = [
-        pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type)
-        for f in table.schema
-    ]
-    return table.cast(pa.schema(fields)).replace_schema_metadata(None)
-
-
-def _difference(found: pa.Table, expected: pa.Table | None) -> str:
-    """Return the first difference in words, "" when there is none."""
-    if expected is None or expected.num_rows < found.num_rows:
-        rows = expected.num_rows if expected is not None else 0
-        return f"{found.num_rows - rows} rows more than the raw log gives"
-    if found.equals(expected):
-        return ""
-    for row in _differing_rows(found, expected):
-        left, right = _row(found, row), _row(expected, row)
-        names = [name for name in found.column_names if left.get(name) != right.get(name)]
-        if names:
-            name = names[0]
-            return (
-                f"row {row} (ordinal {left['ordinal']}), column {name}: "
-                f"{left[name]!r} in the part, {right[name]!r} from the raw log"
-            )
-    return "its columns differ"
-
-
-def _row(table: pa.Table, row: int) -> dict[str, Any]:
-    """Return one row as plain values, times as ns: pyarrow hands out no ns without pandas."""
-    piece = table.slice(row, 1)
-    return {
-        name: (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column)[0].as_py()
-        for name, column in zip(piece.column_names, piece.columns, strict=True)
-    }
-
-
-def _differing_rows(found: pa.Table, expected: pa.Table) -> Iterator[int]:
-    """Yield candidates for the first differing row, by halving."""
-    low, high = 0, found.num_rows
-    while high - low > 1:
-        middle = (low + high) // 2
-        if found.slice(low, middle - low).equals(expected.slice(low, middle - low)):
-            low = middle
-        else:
-            high = middle
-    yield low
-
-
 def _compare_ledgers(
     catalog: CatalogReader, rebuilt: CatalogReader, run_id: str, report: Verification
 ) -> None:
     for table, names in _LEDGER_COMPARED.items():
         ours, theirs = (
             sorted(
-                (row["symbol"], row["stream"], *(row[name] for name in names))
-                for row in source.rows_of(table, run_id)
-                if row.get("healed_by") != "next_run" or row.get("reason") not in _BETWEEN_RUNS
+                ((row["symbol"], row["stream"], *(row[name] for name in names)) for row in rows),
+                key=repr,
             )
-            for source in (catalog, rebuilt)
+            for rows in (
+                _comparable(source.rows_of(table, run_id), table, catalog, run_id)
+                for source in (catalog, rebuilt)
+            )
         )
         if ours != theirs:
             only_here = [row for row in ours if row not in theirs]
@@ -309,6 +279,25 @@ def _compare_ledgers(
                 f"{table} of run {run_id} differ from the raw log's: "
                 f"only in the catalog {only_here[:1]}, only in the raw log {only_there[:1]}"
             )
+
+
+def _comparable(
+    rows: list[dict[str, Any]], table: str, catalog: CatalogReader, run_id: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a ledger that a run's raw log and the catalog must agree on.
+
+    Both are brought to what retention left of each stream, as the archive's catalog has it.
+    """
+    for row in rows:
+        floor = catalog.floor_of(row["symbol"], row["stream"], run_id)
+        if table == "coverage":
+            left = trimmed(row, floor)
+            if left is not None:
+                yield left
+        elif row["healed_by"] != "next_run" or row["reason"] not in _BETWEEN_RUNS:
+            begins = catalog.gaps_begin(row["symbol"], row["stream"]) if floor else 0
+            if row["ts_from"] >= begins:
+                yield row
 
 
 def _check_books(archive: Path, report: Verification) -> None:

@@ -136,6 +136,11 @@ class CatalogReader:
         """Return the paths of all parts, replaced ones included."""
         return {path for (path,) in self._db.execute("SELECT path FROM parts")}
 
+    def paths_of_run(self, run_id: str) -> list[str]:
+        """Return the paths of a run's parts, replaced ones included."""
+        rows = self._db.execute("SELECT path FROM parts WHERE run_id = ? ORDER BY path", (run_id,))
+        return [path for (path,) in rows]
+
     def parts_of_run(self, run_id: str) -> list[dict[str, Any]]:
         """Return the live parts of a run in the order of their rows."""
         rows = self._db.execute(

@@ -65,7 +65,10 @@ def floor_of(db: sqlite3.Connection, symbol: str, stream: str, run_id: str) -> F
         "ORDER BY ordinal, ts LIMIT 1",
         (*key, NOTHING_LEFT.ordinal if first is None else first[0]),
     ).fetchone()
-    return NOTHING_LEFT if seed is None else Floor(*seed, has_books=True)
+    if seed is None:
+        return NOTHING_LEFT
+    ordinal, ts, sequence = seed
+    return Floor(ordinal, ts, sequence, has_books=True)
 
 
 def gaps_begin(db: sqlite3.Connection, symbol: str, stream: str) -> int:
