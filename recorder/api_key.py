@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from recorder.config import Config
 from recorder.errors import RecorderError, VenueRefused
@@ -87,7 +88,11 @@ class ApiKey:
     version: str
 
     def __repr__(self) -> str:
-        return f"ApiKey({self.key[:_SHOWN]}…, version {self.version})"
+        shown = self.key[: min(_SHOWN, len(self.key) // 4)]
+        return f"ApiKey({shown}…, version {self.version})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an API key stays in this process")
 
     def redact(self, text: str) -> str:
         """Return a text without what must not be shown, should somebody have quoted it."""
@@ -154,22 +159,29 @@ def _read_private(path: Path) -> bytes:
     except OSError as error:
         remedy = "write key, secret and passphrase into it, and `chmod 600` it"
         raise ApiKeyError(source, f"cannot be read: {error.strerror}", remedy) from None
-    # Looked at once it is open: what was checked is what is read.
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ApiKeyError(source, "is no file", "name a TOML file")
-        if status.st_uid not in {os.geteuid(), 0}:
-            remedy = f"`chown {os.geteuid()} {path}` and `chmod 600 {path}`"
-            raise ApiKeyError(source, f"belongs to user {status.st_uid}", remedy)
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            mode = stat.S_IMODE(status.st_mode)
-            problem = f"has mode {mode:04o}: others than its owner can get at it"
-            raise ApiKeyError(source, problem, f"`chmod 600 {path}`")
-        content = file.read(_SIZE_MAX + 1)
+    try:
+        # Looked at once it is open: what is checked is what is read.
+        _check_private(path, os.fstat(descriptor))
+        # A regular file of this size comes whole.
+        content = os.read(descriptor, _SIZE_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > _SIZE_MAX:
         raise ApiKeyError(source, "is no key: it is too long", "name the file with the key")
     return content
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    source = str(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ApiKeyError(source, "is no file", "name a TOML file")
+    if status.st_uid not in {os.geteuid(), 0}:
+        remedy = f"`chown {os.geteuid()} {path}` and `chmod 600 {path}`"
+        raise ApiKeyError(source, f"belongs to user {status.st_uid}", remedy)
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = stat.S_IMODE(status.st_mode)
+        problem = f"has mode {mode:04o}: others than its owner can get at it"
+        raise ApiKeyError(source, problem, f"`chmod 600 {path}`")
 
 
 def _parse_file(path: Path, content: bytes) -> dict[str, str]:
