@@ -1,19 +1,22 @@
-"""Full books on request: one question at a time per stream, spaced, for ever.
+"""Books on request: one question at a time per stream, spaced, for ever.
 
 The stitcher decides that a book is wanted and whether an answer will do; asking again is how it
 says no. So a request that follows an answer at once is a retry and waits its turn, longer each
 time; one that comes after a while is a new need and goes out immediately.
+
+A partial book is asked for again to know more of it (a re-seed). That can wait, and is spaced in
+the same way; a stream without a book cannot, so its question goes before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import suppress
 from urllib.parse import quote
 
 from recorder.logs import Log
-from recorder.pipeline.output import RequestBook
+from recorder.pipeline.output import RequestBook, Reseed
+from recorder.raw_line import RESEED
 from recorder.rest_log import LoggedRest
 from recorder.transport.rate_limit import Backoff
 from recorder.transport.rest import RestFailed
@@ -27,10 +30,11 @@ RETRY_CAP_S = 8.0
 RETRY_MEMORY_S = 0.5
 
 Key = tuple[str, str]
+SEED = "seed"
 
 
 class BookRequests:
-    """Carry out `RequestBook` commands.
+    """Carry out `RequestBook` and `Reseed` commands.
 
     Parameters
     ----------
@@ -59,15 +63,23 @@ class BookRequests:
         self._draw = draw
         self._log = log
         self._wanted: dict[Key, RequestBook] = {}
+        self._deeper: dict[Key, Reseed] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._backoffs: dict[Key, Backoff] = {}
-        self._answered: dict[Key, float] = {}
+        # Set when a stream comes to want a book: a re-seed that waits then lets it go first.
+        self._seed_wanted: dict[Key, asyncio.Event] = {}
+        self._backoffs: dict[tuple[Key, str], Backoff] = {}
+        self._answered: dict[tuple[Key, str], float] = {}
         self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def request(self, command: RequestBook) -> None:
+    def request(self, command: RequestBook | Reseed) -> None:
         """Ask as soon as allowed; a newer request for a stream replaces one not sent yet."""
         key = (command.symbol, command.stream)
-        self._wanted[key] = command
+        if isinstance(command, RequestBook):
+            self._wanted[key] = command
+            if key in self._seed_wanted:
+                self._seed_wanted[key].set()
+        else:
+            self._deeper[key] = command
         if key not in self._tasks:
             task = asyncio.create_task(self._serve(key), name=f"book {key[0]} {key[1]}")
             task.add_done_callback(self._note_crash)
@@ -87,22 +99,52 @@ class BookRequests:
 
     async def _serve(self, key: Key) -> None:
         try:
-            while key in self._wanted:
-                await asyncio.sleep(self._delay_s(key))
-                source, path = self._source(key)
-                await self._rest.wait_turn(path, signed=source.signed)
-                # Only now: a turn can take long, and the answer to an older wish is of no use.
-                command = self._wanted.pop(key)
-                with suppress(RestFailed):  # logged; the stitcher asks again
-                    await self._ask(command)
-                self._answered[key] = asyncio.get_running_loop().time()
+            while True:
+                if key in self._wanted:
+                    await self._serve_seed(key)
+                elif key in self._deeper:
+                    await self._serve_reseed(key)
+                else:
+                    return
         finally:
             del self._tasks[key]
 
-    def _delay_s(self, key: Key) -> float:
-        backoff = self._backoffs.setdefault(key, Backoff(RETRY_FIRST_S, RETRY_CAP_S, self._draw))
+    async def _serve_seed(self, key: Key) -> None:
+        await asyncio.sleep(self._delay_s(key, SEED))
+        await self._wait_turn(key)
+        await self._ask_seed(key)
+
+    async def _serve_reseed(self, key: Key) -> None:
+        wanted = self._seed_wanted[key] = asyncio.Event()
+        try:
+            async with asyncio.timeout(self._delay_s(key, RESEED)):
+                await wanted.wait()
+                return
+        except TimeoutError:
+            await self._wait_turn(key)
+        finally:
+            del self._seed_wanted[key]
+        if key in self._wanted:  # it needs the turn more
+            await self._ask_seed(key)
+        else:
+            del self._deeper[key]
+            await self._ask(key, RESEED, {"purpose": RESEED})
+
+    async def _ask_seed(self, key: Key) -> None:
+        # Taken only now: a turn can take long, and the answer to an older wish is of no use.
+        command = self._wanted.pop(key)
+        await self._ask(key, SEED, {"request_id": command.request_id})
+
+    async def _wait_turn(self, key: Key) -> None:
+        source, path = self._source(key)
+        await self._rest.wait_turn(path, signed=source.signed)
+
+    def _delay_s(self, key: Key, purpose: str) -> float:
+        """Return how long a question waits: nothing, unless it repeats one just answered."""
+        place = (key, purpose)
+        backoff = self._backoffs.setdefault(place, Backoff(RETRY_FIRST_S, RETRY_CAP_S, self._draw))
         now = asyncio.get_running_loop().time()
-        if now - self._answered.get(key, float("-inf")) > RETRY_MEMORY_S:
+        if now - self._answered.get(place, float("-inf")) > RETRY_MEMORY_S:
             backoff.reset()
             return 0.0
         return backoff.next_s()
@@ -114,18 +156,16 @@ class BookRequests:
         assert source is not None, "a stream without a book is not stitched"
         return source, source.path.format(symbol=quote(symbol, safe=""))
 
-    async def _ask(self, command: RequestBook) -> None:
-        source, path = self._source((command.symbol, command.stream))
-        log = self._log.bind(symbol=command.symbol, stream=command.stream)
+    async def _ask(self, key: Key, purpose: str, fields: dict[str, object]) -> None:
+        symbol, stream = key
+        source, path = self._source(key)
+        log = self._log.bind(symbol=symbol, stream=stream, purpose=purpose)
         try:
             await self._rest.ask_now(
-                path,
-                signed=source.signed,
-                symbol=command.symbol,
-                stream=command.stream,
-                request_id=command.request_id,
+                path, signed=source.signed, symbol=symbol, stream=stream, **fields
             )
-        except RestFailed as failure:
+        except RestFailed as failure:  # logged; the pipeline asks again
             log.warning("book not obtained, asking again", problem=failure.problem)
-            raise
-        log.debug("book obtained", request_id=command.request_id)
+        else:
+            log.debug("book obtained")
+        self._answered[key, purpose] = asyncio.get_running_loop().time()

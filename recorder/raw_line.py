@@ -10,7 +10,7 @@ of the same lines.
 | close | reason (a gap reason) |
 | recv | data, or data_b64 with opcode; error where the websocket library refused the frame |
 | send | data |
-| rest_request | url, and symbol, stream, request_id where it asks for a book |
+| rest_request | url, and symbol, stream, request_id where it asks for a book; purpose `reseed` in place of request_id where it is to widen a partial one |
 | rest_answer | the request's fields, status, data |
 | rest_failure | the request's fields, error |
 | timer | symbol, stream, timer_id |
@@ -44,6 +44,9 @@ KINDS = frozenset(
     }
 )
 NO_CONNECTION = 0
+
+# `purpose` of a question for a book that widens what is known of one, and seeds none.
+RESEED = "reseed"
 
 # `what` of the decision that stands where lines of the raw log cannot be read any more.
 RAW_LOG_DAMAGED = "raw_log_damaged"

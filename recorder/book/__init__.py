@@ -5,7 +5,7 @@ other's word for it.
 """
 
 from recorder.book.columns import BookOverflow, Columns
-from recorder.book.l2 import L2Book
+from recorder.book.l2 import BooksDiffer, L2Book
 from recorder.book.l3 import L3Book
 
-__all__ = ["BookOverflow", "Columns", "L2Book", "L3Book"]
+__all__ = ["BookOverflow", "BooksDiffer", "Columns", "L2Book", "L3Book"]

@@ -1,4 +1,8 @@
-"""The live level-2 book: two dictionaries from price to size."""
+"""The live level-2 book: two dictionaries from price to size, and how far it is known.
+
+A book seeded by the best hundred levels a side is exact down to the worst bid of its seed and up
+to the worst ask: the bounds. Beyond them it has only what changes told.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,37 @@ import numpy as np
 
 from recorder.book.columns import Columns, align, aligned, column
 from schemas.datasets import ASK, BID
+from schemas.fixed_point import INT64_MAX, format_fixed
 
 # A heap of prices keeps those that left the book until they surface. Beyond this many for every
 # live level it is built anew, which bounds it and costs little per change.
 _HEAP_SLACK = 4
 _HEAP_MIN = 256
+
+# Bounds of a side that is whole, as price mantissas: below every bid, above every ask.
+_NO_BID_BOUND = -1
+_NO_ASK_BOUND = INT64_MAX + 1
+
+Number = tuple[int, int]  # mantissa, scale
+
+
+class BooksDiffer(ValueError):
+    """Two books at the same sequence that are not equal where both are known.
+
+    Attributes
+    ----------
+    side : int     0 bid, 1 ask
+    price : str    the first such level, from the touch
+    mine, theirs : str   its size in each book, "0" where there is none
+    """
+
+    def __init__(self, side: int, price: str, mine: str, theirs: str) -> None:
+        self.side = side
+        self.price = price
+        self.mine = mine
+        self.theirs = theirs
+        word = "bid" if side == BID else "ask"
+        super().__init__(f"the {word} at {price} is {mine} in one book, {theirs} in the other")
 
 
 class L2Book:
@@ -30,10 +60,14 @@ class L2Book:
     """
 
     __slots__ = (
+        "_ask_to",
         "_asks",
         "_best_asks",
         "_best_bids",
+        "_bid_from",
         "_bids",
+        "_known_asks",
+        "_known_bids",
         "absent_removals",
         "price_scale",
         "sequence",
@@ -47,6 +81,11 @@ class L2Book:
         self.absent_removals = 0
         self._bids: dict[int, int] = {}
         self._asks: dict[int, int] = {}
+        self._bid_from = _NO_BID_BOUND
+        self._ask_to = _NO_ASK_BOUND
+        # Levels at or inside the bounds: counted as they come and go, so that asking is free.
+        self._known_bids = 0
+        self._known_asks = 0
         # Heaps of prices, best first, bids negated. Every live price is in its heap at least once.
         self._best_bids: list[int] = []
         self._best_asks: list[int] = []
@@ -56,7 +95,32 @@ class L2Book:
         """Number of live levels, both sides."""
         return len(self._bids) + len(self._asks)
 
-    def load(self, columns: Columns, sequence: int) -> None:
+    @property
+    def known_bid_from(self) -> Number | None:
+        """Lowest price down to which bids are exact; None: all of them are."""
+        return None if self._bid_from == _NO_BID_BOUND else (self._bid_from, self.price_scale)
+
+    @property
+    def known_ask_to(self) -> Number | None:
+        """Highest price up to which asks are exact; None: all of them are."""
+        return None if self._ask_to == _NO_ASK_BOUND else (self._ask_to, self.price_scale)
+
+    @property
+    def known_left(self) -> int | None:
+        """Levels from the touch to the nearer bound, by their number; None: the book is whole."""
+        bids = None if self._bid_from == _NO_BID_BOUND else self._known_bids
+        asks = None if self._ask_to == _NO_ASK_BOUND else self._known_asks
+        if bids is None or asks is None:
+            return asks if bids is None else bids
+        return min(bids, asks)
+
+    def load(
+        self,
+        columns: Columns,
+        sequence: int,
+        known_bid_from: Number | None = None,
+        known_ask_to: Number | None = None,
+    ) -> None:
         """Replace the whole book.
 
         Parameters
@@ -66,6 +130,8 @@ class L2Book:
             sizes of 0 are left out.
         sequence : int
             Where the full book stands.
+        known_bid_from, known_ask_to : (mantissa, scale) or None
+            How far the rows are all there is; None: the side is whole.
 
         Raises
         ------
@@ -77,9 +143,12 @@ class L2Book:
                 raise ValueError(f"a level has side 0 or 1, not {side}")
             if size:
                 (fresh._bids if side == BID else fresh._asks)[price] = size
+        fresh._bound(known_bid_from, known_ask_to)
         self.sequence = sequence
         self.price_scale, self.size_scale = fresh.price_scale, fresh.size_scale
         self._bids, self._asks = fresh._bids, fresh._asks
+        self._bid_from, self._ask_to = fresh._bid_from, fresh._ask_to
+        self._count_known()
         self._build_heaps()
 
     def apply(self, columns: Columns, first: int = 0, last: int | None = None) -> None:
@@ -102,6 +171,8 @@ class L2Book:
         rows = self._rows(columns, first, last)  # may rescale, so before the levels are read
         bids, asks = self._bids, self._asks
         best_bids, best_asks = self._best_bids, self._best_asks
+        bid_from, ask_to = self._bid_from, self._ask_to
+        known_bids, known_asks = self._known_bids, self._known_asks
         absent = 0
         for side, price, size in rows:
             if not price:
@@ -110,18 +181,25 @@ class L2Book:
                 if size:
                     if price not in bids:
                         heappush(best_bids, -price)
+                        known_bids += price >= bid_from
                     bids[price] = size
                 elif bids.pop(price, None) is None:
                     absent += 1
+                else:
+                    known_bids -= price >= bid_from
             elif side == ASK:
                 if size:
                     if price not in asks:
                         heappush(best_asks, price)
+                        known_asks += price <= ask_to
                     asks[price] = size
                 elif asks.pop(price, None) is None:
                     absent += 1
+                else:
+                    known_asks -= price <= ask_to
             else:
                 raise ValueError(f"a level has side 0 or 1, not {side}")
+        self._known_bids, self._known_asks = known_bids, known_asks
         self.absent_removals += absent
         self.sequence = int(ends[-1])
         if len(best_bids) + len(best_asks) > _HEAP_SLACK * self.levels + _HEAP_MIN:
@@ -179,7 +257,38 @@ class L2Book:
         copy.absent_removals = self.absent_removals
         copy._bids, copy._asks = self._bids.copy(), self._asks.copy()
         copy._best_bids, copy._best_asks = self._best_bids.copy(), self._best_asks.copy()
+        copy._bid_from, copy._ask_to = self._bid_from, self._ask_to
+        copy._known_bids, copy._known_asks = self._known_bids, self._known_asks
         return copy
+
+    def widen(self, other: L2Book) -> None:
+        """Take over what another book at the same sequence knows beyond our bounds.
+
+        Inside its bounds the other book is the truth, beyond them ours stays as it is; of two
+        bounds the wider one holds from now on.
+
+        Raises
+        ------
+        BooksDiffer    if the two are not equal inside both bounds; this book keeps its levels
+        BookOverflow   if their numbers fit no common scale; this book is then unchanged
+        """
+        theirs = other.fork()
+        price_scale = max(self.price_scale, theirs.price_scale)
+        size_scale = max(self.size_scale, theirs.size_scale)
+        theirs._rescale(price_scale, size_scale)
+        self._rescale(price_scale, size_scale)
+        bid_from, ask_to = theirs._bid_from, theirs._ask_to
+        self._compare(BID, self._bids, theirs._bids, max(bid_from, self._bid_from))
+        self._compare(ASK, self._asks, theirs._asks, min(ask_to, self._ask_to))
+        bids = {price: size for price, size in self._bids.items() if price < bid_from}
+        asks = {price: size for price, size in self._asks.items() if price > ask_to}
+        bids.update((price, size) for price, size in theirs._bids.items() if price >= bid_from)
+        asks.update((price, size) for price, size in theirs._asks.items() if price <= ask_to)
+        self._bids, self._asks = bids, asks
+        self._bid_from = min(bid_from, self._bid_from)
+        self._ask_to = max(ask_to, self._ask_to)
+        self._count_known()
+        self._build_heaps()
 
     def same_levels(self, other: L2Book) -> bool:
         """Say whether both books have the same levels by value, whatever their scales."""
@@ -189,6 +298,38 @@ class L2Book:
         mine._rescale(price_scale, size_scale)
         theirs._rescale(price_scale, size_scale)
         return mine._bids == theirs._bids and mine._asks == theirs._asks
+
+    def _compare(self, side: int, mine: dict[int, int], theirs: dict[int, int], bound: int) -> None:
+        """Raise `BooksDiffer` unless both sides are equal at or inside a bound."""
+        sign = -1 if side == BID else 1
+        wrong = [
+            price
+            for price in mine.keys() | theirs.keys()
+            if sign * price <= sign * bound and mine.get(price) != theirs.get(price)
+        ]
+        if wrong:
+            price = min(wrong, key=lambda price: sign * price)
+            raise BooksDiffer(
+                side,
+                format_fixed(price, self.price_scale),
+                format_fixed(mine.get(price, 0), self.size_scale),
+                format_fixed(theirs.get(price, 0), self.size_scale),
+            )
+
+    def _bound(self, known_bid_from: Number | None, known_ask_to: Number | None) -> None:
+        """Set the bounds; a price finer than every level makes the book finer."""
+        given = [bound for bound in (known_bid_from, known_ask_to) if bound is not None]
+        finest = max([self.price_scale, *(scale for _, scale in given)])
+        if finest != self.price_scale:
+            self._rescale(finest, self.size_scale)
+        if known_bid_from is not None:
+            self._bid_from = align(*known_bid_from, finest)
+        if known_ask_to is not None:
+            self._ask_to = align(*known_ask_to, finest)
+
+    def _count_known(self) -> None:
+        self._known_bids = sum(price >= self._bid_from for price in self._bids)
+        self._known_asks = sum(price <= self._ask_to for price in self._asks)
 
     def _rows(self, columns: Columns, first: int, last: int | None) -> zip[tuple[int, int, int]]:
         """Return rows as (side, price, size) at scales of the book, made finer where needed."""
@@ -215,7 +356,13 @@ class L2Book:
             }
             for levels in (self._bids, self._asks)
         )
+        bid_from, ask_to = self._bid_from, self._ask_to
+        if bid_from != _NO_BID_BOUND:
+            bid_from = align(bid_from, self.price_scale, price_scale)
+        if ask_to != _NO_ASK_BOUND:
+            ask_to = align(ask_to, self.price_scale, price_scale)
         self._bids, self._asks = bids, asks
+        self._bid_from, self._ask_to = bid_from, ask_to
         self.price_scale, self.size_scale = price_scale, size_scale
         self._build_heaps()
 

@@ -18,6 +18,8 @@ def full_book_rows(
     *,
     ts_recv: int,
     ts_event: int = NO_TIME,
+    known_bid_from: tuple[int, int] | None = None,
+    known_ask_to: tuple[int, int] | None = None,
 ) -> Rows:
     """Build the rows of one full book; an empty book is one row without side.
 
@@ -29,6 +31,8 @@ def full_book_rows(
         Its place in the stream; `entry.ts` is when it is known, ns.
     ts_recv, ts_event : int
         ns; `NO_TIME` where the venue says nothing.
+    known_bid_from, known_ask_to : (mantissa, scale) or None
+        How far down and up the book is exact; None: the side is whole.
     """
     n = len(book["side"])
     columns: dict[str, Any]
@@ -69,19 +73,20 @@ def full_book_rows(
             "book": [stream] * n,
             "origin": [entry.origin] * n,
             **columns,
-            # Whole books know no bound; a partial seed will state how far it reaches.
-            **{
-                name: np.full(n, value, dtype)
-                for bound in ("known_bid_from", "known_ask_to")
-                for name, value, dtype in (
-                    (f"{bound}_mantissa", 0, np.int64),
-                    (f"{bound}_scale", NO_SCALE, np.int8),
-                )
-            },
+            **_bound_columns("known_bid_from", known_bid_from, n),
+            **_bound_columns("known_ask_to", known_ask_to, n),
         },
         np.full(n, entry.ts, np.int64),
         entry,
     )
+
+
+def _bound_columns(name: str, bound: tuple[int, int] | None, n: int) -> dict[str, Any]:
+    mantissa, scale = (0, NO_SCALE) if bound is None else bound
+    return {
+        f"{name}_mantissa": np.full(n, mantissa, np.int64),
+        f"{name}_scale": np.full(n, scale, np.int8),
+    }
 
 
 def _levels_and_positions(book: dict[str, Any]) -> tuple[Any, Any]:

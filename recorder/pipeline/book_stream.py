@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recorder.book import BookOverflow, L2Book, L3Book
+from recorder.book import BookOverflow, BooksDiffer, L2Book, L3Book
 from recorder.pipeline.book_rows import full_book_rows
 from recorder.pipeline.columns import advance_only, fitting_rows, last_flags
 from recorder.pipeline.decode import Book
@@ -19,8 +19,10 @@ from recorder.pipeline.output import (
     Interval,
     Output,
     RequestBook,
+    Reseed,
     Rows,
 )
+from recorder.pipeline.reseed import RESEED_LEVELS, JournalTooLong, Reseeding
 from recorder.stitch.actions import (
     Action,
     Audit,
@@ -76,6 +78,7 @@ class BookStream:
         self._full_book_day = -1
         self._writing = 0  # message of the batch being written, for whoever catches an overflow
         self._suspect = ""
+        self._reseeding = Reseeding()
 
     @property
     def dataset(self) -> str:
@@ -102,6 +105,8 @@ class BookStream:
             self._carry_out(self.stitcher.handle(event), output)
         except (ImpossibleEvent, BookOverflow) as error:
             self._quarantine(event.ts_recv, error, output)
+        self._widen_if_due(event.ts_recv, output)
+        self._ask_for_depth(output)
 
     def handle_updates(self, batch: UpdateBatch, output: Output) -> None:
         """Take in a batch of messages.
@@ -111,7 +116,8 @@ class BookStream:
         """
         first = 0
         while first < len(batch):
-            accepted, actions = self.stitcher.handle_batch(batch, first)
+            stop = self._reseeding.stop(batch, first)
+            accepted, actions = self.stitcher.handle_batch(batch, first, stop)
             if not accepted:
                 self.handle(Update(batch, first), output)
                 first += 1
@@ -123,19 +129,85 @@ class BookStream:
                 first = self._writing
                 self._quarantine(int(batch.ts_recv[first]), error, output)
                 first += 1
+            self._widen_if_due(int(batch.ts_recv[first - 1]), output)
+        self._ask_for_depth(output)
+
+    def on_reseed_asked(self) -> None:
+        """Note that a book is being asked for to widen the bounds: changes from here on count."""
+        if self._is_partial:
+            self._reseeding.begin(self.book.sequence)
+
+    def on_reseed_answered(self, answer: Snapshot, output: Output) -> bool:
+        """Take in the answer; False if it is of no use."""
+        taken = self._reseeding.take(answer, self.book.sequence)
+        self._widen_if_due(answer.ts_recv, output)
+        return taken
+
+    def on_reseed_failed(self) -> None:
+        """Note that there will be no answer: it may be asked again."""
+        self._reseeding.drop()
 
     def write_private(self, batch: UpdateBatch, output: Output) -> None:
         """Write events that take no public sequence: rows without continuity, outside the book."""
         self._write_rows(batch, 0, len(batch), output)
 
-    def _quarantine(self, ts: int, error: Exception, output: Output) -> None:
-        """Heal this one stream from a mistake of ours, and tell its story."""
+    @property
+    def _is_partial(self) -> bool:
+        """Whether the book in force knows only some of the venue's levels."""
+        valid = self._interval is not None and self._interval.is_open
+        return valid and isinstance(self.book, L2Book) and self.book.known_left is not None
+
+    def _ask_for_depth(self, output: Output) -> None:
+        """Want to know more levels when the touch has come near a bound."""
+        if self._reseeding.wanted or not isinstance(self.book, L2Book):
+            return
+        left = self.book.known_left
+        if left is not None and left < RESEED_LEVELS and self._is_partial:
+            self._reseeding.wanted = True
+            output.commands.append(Reseed(self.symbol, self.stream))
+
+    @property
+    def _widens_now(self) -> bool:
+        """Whether a re-seed is to be merged here, at the end of a message.
+
+        Not before the first change behind a full book: a keyframe has the ordinal of the change
+        before it, and there is only one of an ordinal.
+        """
+        due = self._reseeding.is_due(self.book.sequence)
+        return due and self._changes_since_full_book > 0
+
+    def _widen_if_due(self, ts: int, output: Output) -> None:
+        """Merge the answer to a re-seed once the stream has reached it.
+
+        The answer itself stands in the rows as an audit, what came of it as a keyframe. Where both
+        books are known and differ, ours has gone wrong unnoticed: that is a gap.
+        """
+        if not self._widens_now:
+            return
+        answer, book = self._reseeding.answer, self.book
+        assert answer is not None
+        assert isinstance(book, L2Book)
+        self._write_audit(answer, output)
+        try:
+            book.widen(self._reseeding.finish(book.sequence))
+        except BooksDiffer as error:
+            self._quarantine(max(ts, answer.ts_recv), error, output, "drift")
+        except (BookOverflow, JournalTooLong) as error:
+            output.incidents.append(f"{self.symbol} {self.stream}: a re-seed is of no use: {error}")
+            self._keyframe_if_due(output)
+        else:
+            self._write_keyframe(output)
+
+    def _quarantine(
+        self, ts: int, error: Exception, output: Output, reason: str = "internal"
+    ) -> None:
+        """Heal this one stream from a mistake, of ours where it is internal; tell its story."""
         output.incidents.append(f"{error}\n{self.stitcher.story()}")
         if self.stitcher.state.value != "down":
-            self.stitcher.handle(StreamDown(ts, "internal"))
+            self.stitcher.handle(StreamDown(ts, reason))
         # Decisions that were not carried out are lost, so the ledger goes by what was written.
         if self._interval is not None and self._interval.is_open:
-            self._end_interval("internal", ts, output)
+            self._end_interval(reason, ts, output)
         self._carry_out(self.stitcher.handle(StreamUp(ts)), output)
 
     def _carry_out(self, actions: list[Action], output: Output) -> None:
@@ -172,6 +244,7 @@ class BookStream:
         assert interval is not None
         assert interval.sequence_last is not None
         interval.is_open = False
+        self._reseeding.drop()
         output.touch(interval)
         self._gap = Gap(
             self.symbol,
@@ -197,7 +270,12 @@ class BookStream:
     def _write_snapshot(self, snapshot: Snapshot, output: Output) -> None:
         book = snapshot.payload
         assert isinstance(book, Book)
-        self.book.load(book.columns, snapshot.sequence)  # may overflow, so before any row
+        # May overflow, so before any row.
+        if isinstance(self.book, L2Book):
+            bounds = book.known_bid_from, book.known_ask_to
+            self.book.load(book.columns, snapshot.sequence, *bounds)
+        else:
+            self.book.load(book.columns, snapshot.sequence)
         known = self._clock.advance(snapshot.ts_recv)
         entry = FullBook("rest", self._next_ordinal, known, snapshot.sequence)
         self._next_ordinal += 1
@@ -208,6 +286,8 @@ class BookStream:
             entry,
             ts_recv=snapshot.ts_recv,
             ts_event=book.ts_event,
+            known_bid_from=book.known_bid_from,
+            known_ask_to=book.known_ask_to,
         )
         output.rows.append(rows)
         self._count_from(known)
@@ -238,6 +318,8 @@ class BookStream:
                 entry,
                 ts_recv=snapshot.ts_recv,
                 ts_event=book.ts_event,
+                known_bid_from=book.known_bid_from,
+                known_ask_to=book.known_ask_to,
             )
         )
 
@@ -245,8 +327,13 @@ class BookStream:
         assert self._interval is not None
         known = self._clock.now
         entry = FullBook("keyframe", self._next_ordinal - 1, known, self.book.sequence)
+        bounds: dict[str, Any] = {}
+        if isinstance(self.book, L2Book):
+            bounds["known_bid_from"] = self.book.known_bid_from
+            bounds["known_ask_to"] = self.book.known_ask_to
+        rows = self.book.rows()
         output.rows.append(
-            full_book_rows(self.symbol, self.stream, self.book.rows(), entry, ts_recv=known)
+            full_book_rows(self.symbol, self.stream, rows, entry, ts_recv=known, **bounds)
         )
         self._count_from(known)
 
@@ -329,6 +416,8 @@ class BookStream:
         return max(first + 1, int(np.searchsorted(batch.row_start, end, "right")) - 1)
 
     def _keyframe_if_due(self, output: Output) -> None:
+        if self._widens_now:
+            return  # the merge writes one
         due = max(KEYFRAME_CHANGES, KEYFRAME_CHANGES_PER_LIVE * self.live)
         new_day = self._clock.now // NS_PER_DAY != self._full_book_day
         if new_day or self._changes_since_full_book >= due:
@@ -348,6 +437,7 @@ class BookStream:
         public = self.stream == "l2" or columns["kind"][0] not in {"stop", "activate"}
         if public:
             self.book.apply(columns)
+            self._reseeding.record(columns["sequence"], columns)
         known = np.repeat(known_by_message, counts)
         columns["ts_recv"] = np.repeat(ts_recv, counts)
         columns["held_ns"] = known - columns["ts_recv"]

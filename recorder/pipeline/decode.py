@@ -25,6 +25,8 @@ _NUMBERS_REMEMBERED = 65_536
 SIDE_OF_ORDER = {"buy": BID, "sell": ASK}
 SIDE_OF_MAKER = {"buy": ASK, "sell": BID}  # the wire names the taker's side
 
+Number = tuple[int, int]  # mantissa, scale
+
 parse_number = lru_cache(_NUMBERS_REMEMBERED)(parse_fixed)
 
 
@@ -109,7 +111,8 @@ class L2Batch:
             rows.sort(key=_sequence)
         elif not rows:
             rows = [(end, NO_SIDE, 0, scales.price, 0, scales.size)]
-        if not 0 <= start <= rows[0][0] <= rows[-1][0] <= end <= INT64_MAX:
+        # A new instrument may begin at -1.
+        if not -1 <= start <= rows[0][0] <= rows[-1][0] <= end <= INT64_MAX:
             raise ValueError(f"changes {rows[0][0]} to {rows[-1][0]} of a message {start} to {end}")
         check_int64(update.ts_event)
         self._rows += rows
@@ -257,14 +260,22 @@ class Book:
     Attributes
     ----------
     columns : dict[str, ndarray or list]   side, price and size pairs, order_id (None at level 2)
+    known_bid_from, known_ask_to : (mantissa, scale) or None
+        The worst price of a side that was cut off at the source's depth; None: the side is whole.
     """
 
     ts_event: int
     columns: dict[str, Any]
+    known_bid_from: Number | None = None
+    known_ask_to: Number | None = None
 
 
-def decode_book(answer: BookAnswer, stream: str, scales: Scales) -> Book:
+def decode_book(answer: BookAnswer, stream: str, scales: Scales, depth: int | None = None) -> Book:
     """Turn a REST book into columns, whatever order the venue sent its prices in.
+
+    Parameters
+    ----------
+    depth : int or None   levels a side at most in such an answer; None: it has them all
 
     Raises
     ------
@@ -276,6 +287,7 @@ def decode_book(answer: BookAnswer, stream: str, scales: Scales) -> Book:
     if not -1 <= answer.sequence <= INT64_MAX:  # -1 is what a new instrument has
         raise ValueError(f"a book at sequence {answer.sequence}")
     rows: list[tuple[int, int, int, int, int, str | None]] = []
+    bounds: list[Number | None] = []
     for side, wire_rows in ((BID, answer.bids), (ASK, answer.asks)):
         side_rows = []
         for wire_row in wire_rows:
@@ -290,6 +302,8 @@ def decode_book(answer: BookAnswer, stream: str, scales: Scales) -> Book:
                 side_rows.append((side, *price_pair, *size_pair, order_id))
         finest = max((row[2] for row in side_rows), default=0)
         side_rows.sort(key=lambda row: row[1] * 10 ** (finest - row[2]), reverse=side == BID)
+        is_cut = depth is not None and len(wire_rows) >= depth and side_rows
+        bounds.append((side_rows[-1][1], side_rows[-1][2]) if is_cut else None)
         rows += side_rows
     numbers = np.array([row[:5] for row in rows], dtype=np.int64).reshape(-1, 5)
     return Book(
@@ -302,4 +316,5 @@ def decode_book(answer: BookAnswer, stream: str, scales: Scales) -> Book:
             "size_scale": numbers[:, 4].astype(np.int8),
             "order_id": [row[5] for row in rows],
         },
+        *bounds,
     )

@@ -27,6 +27,7 @@ from schemas.kucoin.market import parse_l2_update, parse_l3_event, parse_match, 
 from schemas.kucoin.market_snapshot import parse_market_snapshot, row_of_entry
 from schemas.kucoin.profile import Profile
 from schemas.kucoin.topics import ALL, parse_topic
+from schemas.timestamps import is_plausible
 
 # What a parser raises on a message that is not as the dialect says; FixedPointError and
 # WireError are ValueErrors.
@@ -63,6 +64,7 @@ class Frames:
         self._counts = counts
         self._told: set[Key] = set()
         self._routes: dict[str, tuple[FrameHandler, str] | None] = {}
+        self._units = {feed: profile.unit_ns(feed) for feed in profile.feeds}
         handlers: dict[str, FrameHandler] = {
             "level2": self._on_level2,
             "level3": self._on_level3,
@@ -154,15 +156,21 @@ class Frames:
                 else:
                     self._streams.released(key, line.connection, line.ts_recv, "stopped", output)
 
+    def _judge_time(self, ts: int | None, feed: str) -> int | None:
+        """Return the venue's time where it can be one; what cannot is counted and left out."""
+        if ts is None or is_plausible(ts):
+            return ts
+        self._counts[f"time_implausible {feed}"] += 1
+        return None
+
     def _on_level2(self, line: RawLine, frame: dict[str, Any], symbol: str, output: Output) -> None:
         key = (symbol, "l2")
         self._streams.carried(key, line.connection, line.ts_recv, output)
         try:
-            self._streams.l2_waiting(symbol).add(
-                line.ts_recv,
-                parse_l2_update(frame["data"]),
-                self._scales.get(symbol, UNKNOWN_INSTRUMENT),
-            )
+            update = parse_l2_update(frame["data"], self._units["level2"])
+            update.ts_event = self._judge_time(update.ts_event, "level2")
+            scales = self._scales.get(symbol, UNKNOWN_INSTRUMENT)
+            self._streams.l2_waiting(symbol).add(line.ts_recv, update, scales)
         except MALFORMED as error:
             self._on_malformed(key, error, line, output)
 
@@ -172,7 +180,8 @@ class Frames:
             streams.carried(carried, line.connection, line.ts_recv, output)
         scales = self._scales.get(symbol, UNKNOWN_INSTRUMENT)
         try:
-            event = parse_l3_event(frame["data"])
+            event = parse_l3_event(frame["data"], self._units["level3"])
+            event.ts_event = self._judge_time(event.ts_event, "level3")
             if event.kind in {"stop", "activate"}:
                 private = L3Batch()
                 private.add(line.ts_recv, event, scales)
@@ -193,8 +202,10 @@ class Frames:
             self._streams.carried(carried, line.connection, line.ts_recv, output)
         scales = self._scales.get(symbol, UNKNOWN_INSTRUMENT)
         try:
-            match = parse_match(frame["data"])
-            self._streams.trades(symbol).on_match(line.ts_recv, match, scales, output)
+            match = parse_match(frame["data"], self._units["match"])
+            match.ts_event = self._judge_time(match.ts_event, "match")
+            if not self._streams.trades(symbol).on_match(line.ts_recv, match, scales, output):
+                self._counts["push_repeated"] += 1
         except MALFORMED as error:
             self._on_malformed((symbol, "trades"), error, line, output)
 
@@ -207,7 +218,8 @@ class Frames:
                 return
         key = (symbol, "tickers")
         try:
-            ticker = parse_ticker(symbol, frame["data"], channel)
+            ticker = parse_ticker(symbol, frame["data"], channel, self._units["ticker"])
+            ticker.ts_event = self._judge_time(ticker.ts_event, "ticker")
             self._streams.carried(key, line.connection, line.ts_recv, output)
             if self._is_repeat(key, ticker.sequence):
                 return
@@ -223,7 +235,8 @@ class Frames:
         try:
             snapshot = parse_market_snapshot(line.data or b"")
             for entry in snapshot.entries:
-                symbol, ts_event, columns = row_of_entry(entry)
+                symbol, ts_event, columns = row_of_entry(entry, self._units["snapshot"])
+                ts_event = self._judge_time(ts_event, "snapshot")
                 if not symbol:
                     raise ValueError("an entry names no symbol")
                 key = (symbol, "market_snapshots")

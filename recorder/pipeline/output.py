@@ -28,6 +28,18 @@ class RequestBook:
 
 
 @dataclass(frozen=True, slots=True)
+class Reseed:
+    """Ask the venue for a book again, purpose `reseed`, to know more levels of a partial one.
+
+    It may be asked late or not at all: the rows depend on the lines of the question and its
+    outcome only, and what is not known yet stays marked.
+    """
+
+    symbol: str
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
 class ArmTimer:
     """Log a `timer` line with this id after the first-update delay."""
 
@@ -36,7 +48,7 @@ class ArmTimer:
     timer_id: int
 
 
-Command = RequestBook | ArmTimer
+Command = RequestBook | Reseed | ArmTimer
 
 
 @dataclass(slots=True)

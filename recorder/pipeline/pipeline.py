@@ -15,13 +15,15 @@ from recorder.pipeline.frames import MALFORMED, Frames
 from recorder.pipeline.output import Counts, InstrumentSeen, Output
 from recorder.pipeline.routes import Key
 from recorder.pipeline.streams import Streams
-from recorder.raw_line import RAW_LOG_DAMAGED, RawLine
+from recorder.pipeline.trade_stream import TRADE_STREAMS
+from recorder.raw_line import RAW_LOG_DAMAGED, RESEED, RawLine
 from recorder.stitch.events import Snapshot, SnapshotFailed, Timer
 from recorder.stitch.machine import BUFFER_UPDATES_MAX
 from recorder.stitch.rules import OverlapRule, StrictRule
-from schemas.kucoin.profile import Profile
+from schemas.kucoin.profile import BookSource, Profile
 from schemas.kucoin.profiles import profile_named
 from schemas.kucoin.rest import ApiError, Instrument, parse_answer, parse_book, parse_instruments
+from schemas.timestamps import is_plausible
 
 RULES: dict[str, type[StrictRule] | type[OverlapRule]] = {
     "strict": StrictRule,
@@ -116,6 +118,7 @@ class Pipeline:
         streams = Streams(
             RULES[self._profile.continuity](),
             int(limits.get("buffer_updates_max", BUFFER_UPDATES_MAX)),
+            TRADE_STREAMS[self._profile.trade_sequences],
         )
         self._frames = Frames(self._profile, streams, self._scales, self.counts)
         return streams
@@ -145,7 +148,9 @@ class Pipeline:
                 if fields.get("what") == RAW_LOG_DAMAGED:
                     streams.all_unreadable(line.ts_recv, "garbage", output)
             case "rest_request":
-                pass  # what matters of a question is its answer
+                # Of any other question only the answer matters.
+                if fields.get("purpose") == RESEED:
+                    streams.reseed_asked((fields["symbol"], fields["stream"]), output)
             case _:
                 raise PipelineError(f"run {self.run_id} has a second {line.kind} line")
 
@@ -157,9 +162,10 @@ class Pipeline:
         source = self._profile.source_of_path(url.path)
         symbol = parse_qs(url.query).get("symbol", [""])[0]
         if source and symbol:
-            self._on_book(streams, line, (symbol, source.stream), output)
+            self._on_book(streams, line, symbol, source, output)
         else:
             self.counts["rest_answer_other"] += 1
+            self.counts[f"answer {url.path}"] += 1
 
     def _on_symbols(self, line: RawLine, output: Output) -> None:
         try:
@@ -178,16 +184,28 @@ class Pipeline:
                 self._instruments[instrument.symbol] = instrument
                 output.instruments.append(InstrumentSeen(line.ts_recv, instrument))
 
-    def _on_book(self, streams: Streams, line: RawLine, key: Key, output: Output) -> None:
-        symbol, stream = key
+    def _on_book(
+        self, streams: Streams, line: RawLine, symbol: str, source: BookSource, output: Output
+    ) -> None:
+        stream = source.stream
+        key = (symbol, stream)
         try:
             answer = parse_book(parse_answer(line.data or b""))
-            book = decode_book(answer, stream, self._scales.get(symbol, UNKNOWN_INSTRUMENT))
+            if answer.ts_event is not None and not is_plausible(answer.ts_event):
+                self.counts["time_implausible book"] += 1
+                answer.ts_event = None
+            scales = self._scales.get(symbol, UNKNOWN_INSTRUMENT)
+            book = decode_book(answer, stream, scales, source.depth)
         except MALFORMED as error:
             self._refuse_answer(f"the {stream} book of {symbol}", error, output)
             self._on_book_failed(streams, line, output)
             return
         request_id = line.fields.get("request_id")
+        if line.fields.get("purpose") == RESEED:
+            snapshot = Snapshot(line.ts_recv, answer.sequence, None, book)
+            taken = streams.reseed_answered(key, snapshot, output)
+            self.counts["reseed_taken" if taken else "reseed_ignored"] += 1
+            return
         if request_id is None and not streams.carriage.carriers.get(key):
             # A capture that begins with the book.
             streams.carried(key, line.connection, line.ts_recv, output)
@@ -196,7 +214,9 @@ class Pipeline:
 
     def _on_book_failed(self, streams: Streams, line: RawLine, output: Output) -> None:
         fields = line.fields
-        if "request_id" in fields and "stream" in fields:
+        if fields.get("purpose") == RESEED:
+            streams.reseed_failed((fields["symbol"], fields["stream"]))
+        elif "request_id" in fields and "stream" in fields:
             key = (fields["symbol"], fields["stream"])
             failed = SnapshotFailed(line.ts_recv, fields["request_id"])
             streams.tell_book(key, failed, output)

@@ -7,23 +7,11 @@ from typing import Any
 import numpy as np
 
 from recorder.pipeline.book_stream import RUN_ENDS
-from recorder.pipeline.decode import (
-    SIDE_OF_ORDER,
-    Scales,
-    check_int64,
-    check_texts,
-    parse_optional,
-)
+from recorder.pipeline.decode import Scales, check_int64, check_texts, parse_optional
 from recorder.pipeline.known_clock import KnownClock
 from recorder.pipeline.output import NO_TIME, Gap, Interval, Output, Rows
 from schemas.datasets import DATASETS, MARKET_SNAPSHOT_TEXTS
-from schemas.kucoin.market import L3Event, Match, Ticker
-
-# Trades of both sources are told apart by sequence; this many are remembered for late repeats.
-_TRADES_REMEMBERED = 65_536
-# How long a level-3 match may wait for its twin of the match topic, in log time.
-_TWIN_WAIT_NS = 5_000_000_000
-
+from schemas.kucoin.market import Ticker
 
 # Text columns of each stream, in the order `PushStream.write` takes them.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -199,93 +187,3 @@ def write_ticker(
         (ticker.channel,),
         output,
     )
-
-
-class TradeStream(PushStream):
-    """Trades of one symbol, each once, whatever topic it came by.
-
-    While the match topic is up, a match seen on level 3 waits for its twin there; when the match
-    topic moves past it, falls silent or goes down, only level 3 had it.
-    """
-
-    def __init__(self, symbol: str) -> None:
-        super().__init__(symbol, "trades")
-        self.match_topic_up = False
-        self._seen: dict[int, None] = {}
-        self._waiting: dict[int, tuple[int, L3Event, Scales]] = {}
-
-    def on_match(self, ts_recv: int, match: Match, scales: Scales, output: Output) -> None:
-        """Take in a message of the match topic.
-
-        Raises
-        ------
-        ValueError   for what no row can hold; nothing has changed then
-        """
-        if match.side not in SIDE_OF_ORDER:
-            raise ValueError(f"a match has side buy or sell, not {match.side!r}")
-        numbers = (
-            parse_optional(match.price, scales.price),
-            parse_optional(match.size, scales.size),
-        )
-        words = (match.trade_id, match.side, match.maker_order_id, match.taker_order_id, "match")
-        check_int64(match.sequence, match.ts_event)
-        check_texts(*words)
-        for sequence in sorted(s for s in self._waiting if s < match.sequence):
-            self._write_waiting(sequence, ts_recv, output)
-        self._waiting.pop(match.sequence, None)
-        if self._is_repeat(match.sequence):
-            return
-        self.write(ts_recv, match.ts_event, match.sequence, numbers, words, output)
-
-    def on_l3_match(self, ts_recv: int, event: L3Event, scales: Scales, output: Output) -> None:
-        """Take in a match of level 3, whose fields have been checked."""
-        if event.sequence in self._seen or event.sequence in self._waiting:
-            return
-        self._waiting[event.sequence] = (ts_recv, event, scales)
-        if not self.match_topic_up:
-            self._write_waiting(event.sequence, ts_recv, output)
-
-    def settle(self, ts: int, output: Output, *, everything: bool = False) -> None:
-        """Write the matches that have waited long enough for a twin, or all of them."""
-        late: list[int] = []
-        for sequence, (since, _, _) in self._waiting.items():  # the oldest first
-            if not everything and since >= ts - _TWIN_WAIT_NS:
-                break
-            late.append(sequence)
-        for sequence in sorted(late):
-            self._write_waiting(sequence, ts, output)
-
-    def on_match_topic_down(self, ts: int, output: Output) -> None:
-        """Wait for no more twins."""
-        self.match_topic_up = False
-        self.settle(ts, output, everything=True)
-
-    def on_down(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
-        """End the interval; what waited is written into it first."""
-        self.settle(ts, output, everything=True)
-        super().on_down(ts, ts_alive, reason, output)
-
-    def _is_repeat(self, sequence: int) -> bool:
-        if sequence in self._seen:
-            return True
-        self._seen[sequence] = None
-        if len(self._seen) > _TRADES_REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-        return False
-
-    def _write_waiting(self, sequence: int, ts: int, output: Output) -> None:
-        ts_recv, event, scales = self._waiting.pop(sequence)
-        if self._is_repeat(sequence):
-            return
-        self._clock.advance(ts)  # it was not known as a trade before now
-        self.write(
-            ts_recv,
-            event.ts_event,
-            sequence,
-            (
-                parse_optional(event.price, scales.price),
-                parse_optional(event.size, scales.size),
-            ),
-            (event.trade_id, event.side, event.order_id, event.taker_order_id, "level3"),
-            output,
-        )

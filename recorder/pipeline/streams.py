@@ -7,9 +7,10 @@ from typing import Any
 from recorder.pipeline.book_stream import BookStream
 from recorder.pipeline.decode import L2Batch, L3Batch
 from recorder.pipeline.output import Output
-from recorder.pipeline.push_stream import PushStream, TradeStream
+from recorder.pipeline.push_stream import PushStream
 from recorder.pipeline.routes import MATCH_TOPIC, Carriage, Key
-from recorder.stitch.events import Event, StreamDown, StreamUp
+from recorder.pipeline.trade_stream import TradeStream
+from recorder.stitch.events import Event, Snapshot, StreamDown, StreamUp
 from recorder.stitch.rules import ContinuityRule
 from schemas.datasets import BOOK_STREAMS
 
@@ -21,16 +22,20 @@ class Streams:
     ----------
     rule : ContinuityRule
     buffer_updates_max : int   messages a book stream holds while a snapshot is awaited
+    trade_stream : type        what a trade's number says in this dialect
 
     Attributes
     ----------
     carriage : Carriage   which connection carries what
     """
 
-    def __init__(self, rule: ContinuityRule, buffer_updates_max: int) -> None:
+    def __init__(
+        self, rule: ContinuityRule, buffer_updates_max: int, trade_stream: type[TradeStream]
+    ) -> None:
         self.carriage = Carriage()
         self._rule = rule
         self._buffer_updates_max = buffer_updates_max
+        self._trade_stream = trade_stream
         self._books: dict[Key, BookStream] = {}
         self._pushes: dict[Key, PushStream] = {}
         self._l2_waiting: dict[str, L2Batch] = {}
@@ -51,7 +56,7 @@ class Streams:
         try:
             return self._pushes[key]
         except KeyError:
-            push = TradeStream(key[0]) if key[1] == "trades" else PushStream(*key)
+            push = self._trade_stream(key[0]) if key[1] == "trades" else PushStream(*key)
             self._pushes[key] = push
             return push
 
@@ -100,6 +105,20 @@ class Streams:
         """Hand an event to a book stream, behind the messages that came before it."""
         self.stitch(key, output)
         self.book(key).handle(event, output)
+
+    def reseed_asked(self, key: Key, output: Output) -> None:
+        """Note that a partial book is being asked for again, behind what came before."""
+        self.stitch(key, output)
+        self.book(key).on_reseed_asked()
+
+    def reseed_answered(self, key: Key, answer: Snapshot, output: Output) -> bool:
+        """Hand over the answer to a re-seed; False if it is of no use."""
+        self.stitch(key, output)
+        return self.book(key).on_reseed_answered(answer, output)
+
+    def reseed_failed(self, key: Key) -> None:
+        """Note that a re-seed will not be answered."""
+        self.book(key).on_reseed_failed()
 
     def carried(self, key: Key, connection: int, ts: int, output: Output) -> None:
         """Note that a connection carries a stream; it comes up where none did before."""

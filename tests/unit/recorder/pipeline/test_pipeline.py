@@ -20,6 +20,7 @@ from tests.support.pipeline_rows import Made
 
 SYMBOL = "A-B"
 S = 1_000_000_000
+TOLD = 1_550_653_727_731_000_000  # a time the venue tells
 
 
 class Shell:
@@ -52,7 +53,7 @@ class Shell:
         sides = ([("1", "1")], [("2", "1")])
         if stream == "l3":
             sides = ([("b1", "1", "1")], [("a1", "2", "1")])  # type: ignore[assignment]
-        body = format_book(BookAnswer(sequence, 7 * S, *sides))
+        body = format_book(BookAnswer(sequence, TOLD, *sides))
         fields = {"symbol": SYMBOL, "stream": stream}
         if request_id is not None:
             fields["request_id"] = request_id  # type: ignore[assignment]
@@ -83,13 +84,13 @@ def numbers(row: dict[str, Any]) -> tuple[Any, ...]:
 def l3(kind: str, sequence: int, **fields: Any) -> bytes:
     """Return a level-3 frame."""
     given = {"side": "buy", "order_id": "o1", "price": "1", "size": "1", **fields}
-    return format_l3_event(L3Event(kind, SYMBOL, sequence, ts_event=5, **given))
+    return format_l3_event(L3Event(kind, SYMBOL, sequence, ts_event=TOLD, **given))
 
 
 def match(sequence: int, **fields: Any) -> bytes:
     """Return a frame of the match topic."""
     given = {"side": "buy", "price": "2", "size": "0.5", "maker_order_id": "a1", **fields}
-    given = {"taker_order_id": "t1", "trade_id": f"m{sequence}", "ts_event": 5, **given}
+    given = {"taker_order_id": "t1", "trade_id": f"m{sequence}", "ts_event": TOLD, **given}
     return format_match(Match(SYMBOL, sequence, **given))
 
 
@@ -118,7 +119,7 @@ def test_the_first_update_asks_for_the_book_and_is_held_behind_it() -> None:
         ("bid", 1, 0, "rest", 100),
         ("ask", 1, 0, "rest", 100),
     ]
-    assert {r["ts_event"] for r in full} == {7 * S}
+    assert {r["ts_event"] for r in full} == {TOLD}
     assert shell.made.gaps() == []
 
 
@@ -491,14 +492,14 @@ def test_a_market_snapshot_is_one_row_a_symbol_with_its_numbers_as_text() -> Non
             "symbol": "A-B",
             "buy": NumberText("1.0E-5"),
             "trading": True,
-            "datetime": NumberText("5"),
+            "datetime": NumberText("1550653727731"),
         },
         {"symbol": "C-B", "buy": None, "averagePrice": NumberText("2.50")},
     ]
     shell.recv(format_market_snapshot(MarketSnapshot("B", 9, entries, is_list=True)))
     (row,) = shell.made.rows("market_snapshots", "A-B")
     assert (row["buy"], row["trading"], row["channel"], row["ts_event"]) == (
-        "1.0E-5", "true", "B", 5_000_000,
+        "1.0E-5", "true", "B", TOLD,
     )  # fmt: skip
     (row,) = shell.made.rows("market_snapshots", "C-B")
     assert (row["buy"], orjson.loads(row["extra"])) == (None, {"averagePrice": 2.5})
