@@ -8,30 +8,72 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from recorder.book_requests import BookRequests
 from recorder.clock import stamp_line
 from recorder.intake import Intake
 from recorder.logs import Log
-from recorder.pipeline.output import ArmTimer, Command, RequestBook
+from recorder.pipeline.output import ArmTimer, Command
 from recorder.rest_log import LoggedRest
-from recorder.subscriptions import Wish
-from recorder.transport.rate_limit import Backoff, Budget
-from recorder.transport.rest import RestClient, RestFailed
+from recorder.subscriptions import Change, Plan, Topic, Wish
+from recorder.transport.dialer import Dialer
+from recorder.transport.keeper import Keeper, KeeperCounts, Rotation
+from recorder.transport.rest import PoolStatus, RestClient
 from recorder.transport.session import Session
-from recorder.transport.websocket import ConnectFailed, Connection
-from schemas.kucoin.control import WireError
 from schemas.kucoin.profile import Profile
-from schemas.kucoin.rest import Bullet, parse_answer, parse_bullet
 
-RECONNECT_FIRST_S = 0.25
-# What is missed while we wait is lost for ever. The venue is spared by the budget of connects, so
-# this only keeps a long outage from costing much more than itself.
-RECONNECT_CAP_S = 10.0
-# A connection that lived this long was a good one: the next reconnect is prompt again.
-GOOD_AFTER_S = 10.0
+# A token is replaced so long before it ends.
+ROTATE_MARGIN_S = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """One websocket.
+
+    Attributes
+    ----------
+    number : int       in the run, from 1: as in the raw log
+    place : int        in the plan; two connections have the same during a handover
+    topics : int       acknowledged
+    opened_at : int    ns UTC; 0 before it is open
+    last_frame : int   ns UTC; 0 before the first
+    frames : int       received
+    """
+
+    number: int
+    place: int
+    is_open: bool
+    topics: int
+    opened_at: int
+    last_frame: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorStatus:
+    """What the collector is about.
+
+    Attributes
+    ----------
+    topics_wanted, topics_carried : int   planned; acknowledged by at least one connection
+    refused : Mapping        (symbol, feed) → the venue's answer
+    reconnects : Mapping     reason → connections that ended or never were
+    rotations, rotations_failed : int   handovers to a connection with a new token
+    rest : Mapping           pool → what it has spent and met with
+    """
+
+    connections: tuple[ConnectionStatus, ...]
+    connections_planned: int
+    connections_open: int
+    topics_wanted: int
+    topics_carried: int
+    refused: Mapping[tuple[str, str], str]
+    reconnects: Mapping[str, int]
+    rotations: int
+    rotations_failed: int
+    rest: Mapping[str, PoolStatus]
 
 
 class Collector:
@@ -40,22 +82,30 @@ class Collector:
     Parameters
     ----------
     profile : Profile
-    plan : Sequence       one tuple of `Wish` a connection
+    plan : Plan           has been given the first symbols; changed by `set_symbols` only
     session : Session     owned by the caller
     client : RestClient
     first_update_timer_s : float   seconds from `ArmTimer` to the `timer` line
     draw : random.Random  jitter of every delay
+    rotate_after_s : float   age at which a connection is replaced by one with a new token; 0: an
+        hour before the profile's tokens end, never where they do not
+
+    Attributes
+    ----------
+    refused : dict   (symbol, feed) → what the venue answered to its subscription
     """
 
     def __init__(
         self,
         profile: Profile,
-        plan: Sequence[tuple[Wish, ...]],
+        plan: Plan,
         session: Session,
         client: RestClient,
         first_update_timer_s: float,
         log: Log,
         draw: random.Random,
+        *,
+        rotate_after_s: float = 0.0,
     ) -> None:
         self._profile = profile
         self._plan = plan
@@ -64,46 +114,116 @@ class Collector:
         self._first_update_timer_s = first_update_timer_s
         self._log = log
         self._draw = draw
-        self._numbers = count(1)
-        self._connects = Budget(profile.limits.connects)
-        self._uplink = Budget(profile.limits.uplink_messages)
+        self._rotation = Rotation(_rotation_age_s(profile, rotate_after_s))
+        self._counts = KeeperCounts()
         self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._keepers: dict[int, Keeper] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._wanted: set[Topic] = _topics_of(plan)
         self._intake: Intake | None = None
         self._books: BookRequests | None = None
-        self._connections: dict[str, Connection] = {}
+        self._dialer: Dialer | None = None
+        self._crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refused: dict[tuple[str, str], str] = {}
 
     @property
     def connections_open(self) -> int:
-        """How many connections of the plan are open now."""
-        return sum(connection.is_open for connection in self._connections.values())
+        """How many connections are open now."""
+        return sum(
+            live.connection.is_open for keeper in self._keepers.values() for live in keeper.lives
+        )
 
     def start(self, intake: Intake) -> None:
         """Open every connection of the plan and keep it open; the intake carries out commands."""
         self._intake = intake
         rest = LoggedRest(self._client, intake.append)
-        self._books = BookRequests(rest, self._profile, self._draw, self._log)
-        self._keepers = [
-            asyncio.create_task(self._keep(f"connection {place}", wishes, intake))
-            for place, wishes in enumerate(self._plan, start=1)
-        ]
+        self._books = BookRequests(
+            rest, self._profile, self._draw, self._log, signed=self._client.is_signed
+        )
+        self._dialer = Dialer(
+            self._profile, self._session, self._client, intake, self._log, self._note_answered
+        )
+        for place in self._plan.places:
+            self._open(place)
+
+    def set_symbols(self, symbols: Sequence[str], feeds: Sequence[str]) -> list[Change]:
+        """Record these symbols with these feeds, and no others, from now on.
+
+        Subscriptions follow by themselves. Topics that stay wanted are not touched.
+
+        Parameters
+        ----------
+        symbols : sequence of str   the most important first
+
+        Returns
+        -------
+        list[Change]   what changes on which connection; empty when nothing does
+
+        Raises
+        ------
+        ConfigError   when more is wanted than the venue carries; nothing changes then
+        """
+        changes = self._plan.change(symbols, feeds)
+        self._wanted = _topics_of(self._plan)
+        for symbol, feed in list(self.refused):
+            if (feed, symbol) not in self._wanted:
+                del self.refused[symbol, feed]
+        if self._dialer is None:
+            return changes
+        for place in (change.place for change in changes):
+            if place not in self._keepers:
+                self._open(place)
+            elif place in self._plan.places:
+                self._keepers[place].want(self._plan.places[place])
+            else:
+                finishing = asyncio.create_task(self._finish(place))
+                self._finishing.add(finishing)
+                finishing.add_done_callback(self._finishing.discard)
+        return changes
+
+    def status(self) -> CollectorStatus:
+        """Return what is connected, wanted, carried and refused now."""
+        return CollectorStatus(
+            connections=tuple(
+                ConnectionStatus(
+                    live.connection.number,
+                    place,
+                    live.connection.is_open,
+                    live.connection.topics,
+                    live.connection.opened_at,
+                    live.connection.last_frame,
+                    live.connection.frames,
+                )
+                for place, keeper in self._keepers.items()
+                for live in keeper.lives
+            ),
+            connections_planned=len(self._plan.places),
+            connections_open=self.connections_open,
+            topics_wanted=len(self._wanted),
+            topics_carried=sum(len(keeper.carried) for keeper in self._keepers.values()),
+            refused=dict(self.refused),
+            reconnects=dict(self._counts.reconnects),
+            rotations=self._counts.rotations,
+            rotations_failed=self._counts.rotations_failed,
+            rest=self._client.status(),
+        )
 
     def carry_out(self, command: Command) -> None:
         """Do what the pipeline asks for; its outcome comes back as lines."""
-        if isinstance(command, RequestBook):
+        if isinstance(command, ArmTimer):
+            self._arm(command)
+        else:
             assert self._books is not None
             self._books.request(command)
-        else:
-            self._arm(command)
 
     async def wait(self) -> None:
         """Wait until a task of ours ends, which only a mistake of ours brings about; raise it."""
         assert self._books is not None
-        tasks = {*self._keepers, self._books.crashed}
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        ends = {self._crashed, self._books.crashed}
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in done:
+            end.result()
 
     async def stop(self) -> None:
         """Close every connection, with its `close` line, and ask for nothing more."""
@@ -112,9 +232,39 @@ class Collector:
         self._timers.clear()
         if self._books is not None:
             await self._books.stop()
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        tasks = [*self._finishing, *self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._crashed.cancel()
+
+    def _open(self, place: int) -> None:
+        """Begin to keep a place of the plan connected."""
+        assert self._dialer is not None
+        keeper = Keeper(
+            self._plan.places[place],
+            self._dialer,
+            self._rotation,
+            self._counts,
+            self._draw,
+            self._log.bind(place=place),
+        )
+        self._keepers[place] = keeper
+        task = asyncio.create_task(keeper.run(), name=f"place {place}")
+        task.add_done_callback(self._note_crash)
+        self._tasks[place] = task
+
+    async def _finish(self, place: int) -> None:
+        """Close a connection nothing is wanted of."""
+        await self._keepers[place].finish()
+        task = self._tasks.pop(place)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        del self._keepers[place]
+
+    def _note_crash(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and not self._crashed.done():
+            self._crashed.set_exception(error)
 
     def _arm(self, command: ArmTimer) -> None:
         key = (command.symbol, command.stream)
@@ -137,46 +287,28 @@ class Collector:
             )
         )
 
-    async def _keep(self, name: str, wishes: tuple[Wish, ...], intake: Intake) -> None:
-        """Keep one connection of the plan open for ever."""
-        loop = asyncio.get_running_loop()
-        backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_CAP_S, self._draw)
-        while True:
-            await self._connects.take()
-            number = next(self._numbers)
-            log = self._log.bind(connection=number)
-            try:
-                # A token of an hour ago may have lapsed: each connection gets its own.
-                bullet = await self._fetch_bullet()
-                connection = Connection(
-                    number, wishes, self._profile, intake, self._uplink, log, self._note_answered
-                )
-                self._connections[name] = connection
-                # An attempt that hangs until it times out is no connection that lived.
-                asked = loop.time()
-                await connection.run(self._session, bullet)
-                if loop.time() - asked >= GOOD_AFTER_S:
-                    backoff.reset()
-            except (ConnectFailed, RestFailed, WireError) as error:
-                log.warning("no connection", problem=str(error))
-            delay_s = backoff.next_s()
-            log.info("reconnecting", delay_s=round(delay_s, 2))
-            await asyncio.sleep(delay_s)
-
-    async def _fetch_bullet(self) -> Bullet:
-        await self._client.wait_turn(self._profile.bullet_path, urgent=True)
-        reply = await self._client.post(self._profile.bullet_path)
-        return parse_bullet(parse_answer(reply.body))
-
     def _note_answered(self, wish: Wish, refusal: str | None) -> None:
         for symbol in wish.symbols:
-            if refusal is None:
-                self.refused.pop((symbol, wish.feed), None)
+            key = (symbol, wish.feed)
+            if refusal is None or (wish.feed, symbol) not in self._wanted:
+                self.refused.pop(key, None)
                 continue
-            self.refused[symbol, wish.feed] = refusal
-            self._log.error(
-                "subscription refused, this stream is not recorded",
-                symbol=symbol,
-                feed=wish.feed,
-                answer=refusal,
-            )
+            if self.refused.get(key) != refusal:
+                self._log.error(
+                    "subscription refused, this stream is not recorded",
+                    symbol=symbol,
+                    feed=wish.feed,
+                    answer=refusal,
+                )
+            self.refused[key] = refusal
+
+
+def _topics_of(plan: Plan) -> set[Topic]:
+    return {topic for topics in plan.places.values() for topic in topics}
+
+
+def _rotation_age_s(profile: Profile, rotate_after_s: float) -> float | None:
+    if rotate_after_s > 0:
+        return rotate_after_s
+    life_s = profile.limits.token_life_s
+    return None if life_s is None else max(life_s - ROTATE_MARGIN_S, life_s / 2)

@@ -32,7 +32,7 @@ from recorder.raw_line import RawLine
 from recorder.rest_log import LoggedRest
 from recorder.startup import Greeting, greet_venue
 from recorder.storage.known_symbols import known_symbols
-from recorder.subscriptions import Wish, plan_connections
+from recorder.subscriptions import Plan
 from recorder.tape import Tape
 from recorder.transport.rate_limit import open_budgets
 from recorder.transport.rest import RestClient, RestFailed
@@ -106,7 +106,7 @@ class _Run:
         self._draw = random.Random()
         self._log: Log = get_log("recorder", venue=self._profile.venue)
         self._greeting: Greeting | None = None
-        self._plan: list[tuple[Wish, ...]] = []
+        self._plan = Plan(self._profile, config.venue.topics_per_connection)
 
     async def record(self) -> None:
         """Ask, open, collect, close."""
@@ -137,12 +137,7 @@ class _Run:
             if not await self._finish_unless_stopped(greet()):
                 return
             assert self._greeting is not None
-            self._plan = plan_connections(
-                self._greeting.symbols,
-                self._config.venue.streams,
-                self._profile,
-                self._config.venue.topics_per_connection,
-            )
+            self._plan.change(self._greeting.symbols, self._config.venue.streams)
             try:
                 tape = await self._open(worker)
                 self._log = self._log.bind(run_id=tape.run_id)
@@ -237,7 +232,7 @@ class _Run:
             archive=str(config.archive),
             symbols=len(self._greeting.symbols if self._greeting else ()),
             streams=len(config.venue.streams),
-            connections=len(self._plan),
+            connections=len(self._plan.places),
         )
         scheduler = self._schedule(intake, tape, collector, client)
         reason = "internal"

@@ -10,8 +10,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
 from urllib.parse import quote
@@ -21,9 +20,16 @@ import aiohttp
 from recorder.clock import stamp_line
 from recorder.logs import Log
 from recorder.raw_line import RawLine
-from recorder.subscriptions import Wish
+from recorder.subscriptions import Topic, Wish
+from recorder.transport.endings import DISCONNECTED, SILENT, STOPPED, Broken
 from recorder.transport.rate_limit import Budget
 from recorder.transport.session import Session
+from recorder.transport.subscriber import (
+    ACK_TIMEOUT_S,
+    TOKEN_REFUSED,
+    OnAnswered,
+    Subscriber,
+)
 from schemas.kucoin.control import (
     Control,
     ErrorMessage,
@@ -38,27 +44,17 @@ from schemas.kucoin.rest import Bullet
 
 CONNECT_TIMEOUT_S = 10.0
 WELCOME_TIMEOUT_S = 10.0
-# An ack comes within a round trip; after three silences a new connection is the better idea.
-ACK_TIMEOUT_S = 5.0
-ACK_TRIES = 3
 # The venue cuts us at its interval; half of it leaves a whole ping to be lost.
 PING_SHARE = 0.5
 # A full level-3 book in a frame would be some megabytes; beyond this it is no message of theirs.
 FRAME_BYTES_MAX = 64 << 20
 # A peer that does not answer our close must not hold up a stop or a reconnect.
 CLOSE_TIMEOUT_S = 1.0
-REFUSED_SUBSCRIBE_PAUSE_S = 10.0
-# A topic refused may be listed later, or may have been refused by mistake: it is not given up.
-REFUSED_AGAIN_S = 300.0
-
-TOKEN_REFUSED = 401
-TOO_MANY_REQUESTS = 429
-
-DISCONNECTED = "disconnected"
-SILENT = "silent"
-STOPPED = "stopped"
+# An answer to a ping comes within a round trip and what is queued before it.
+CATCH_UP_TIMEOUT_S = 5.0
 
 _CONTROL = re.compile(rb'"type"\s*:\s*"(?:welcome|ack|pong|error)"')
+_TOPIC = re.compile(rb'"topic"\s*:\s*"([^"]*)"')
 _HEAD = 160
 
 _Socket = aiohttp.ClientWebSocketResponse[bool]
@@ -82,65 +78,121 @@ class ConnectFailed(Exception):
     """No websocket was opened."""
 
 
-class _Broken(Exception):
-    """The connection is of no more use.
-
-    Attributes
-    ----------
-    reason : str    of the `close` line
-    """
-
-    def __init__(self, reason: str, problem: str) -> None:
-        self.reason = reason
-        super().__init__(problem)
-
-
 class Connection:
     """Open, subscribe, read, ping, and say why it ended.
 
     Parameters
     ----------
     number : int          of this connection in the run, from 1
-    wishes : Sequence     what to subscribe to, in this order
+    topics : iterable     what to subscribe to, in this order
     profile : Profile
     sink : Sink           of every line
     uplink : Budget       of subscription messages, shared by all connections
     log : Log             with this connection bound
-    on_answered : callable  told of each subscription answered at last: the wish, and None or what
-        the venue refused it with, one symbol each then
+    on_answered : callable   see `Subscriber`
+    listen_for : iterable    topics whose first message `wait_ready` waits for
 
     Attributes
     ----------
-    is_open : bool   between its `open` and its `close` line
+    is_open : bool      between its `open` and its `close` line
+    is_retired : bool   another connection has taken over
+    opened_at : int     ns UTC; 0 before
+    frames : int        received
+    last_frame : int    ns UTC, of the newest; 0 before the first
     """
 
     def __init__(
         self,
         number: int,
-        wishes: Sequence[Wish],
+        topics: Iterable[Topic],
         profile: Profile,
         sink: Sink,
         uplink: Budget,
         log: Log,
-        on_answered: Callable[[Wish, str | None], None],
+        on_answered: OnAnswered,
+        listen_for: Iterable[Topic] = (),
         *,
         ack_timeout_s: float = ACK_TIMEOUT_S,
         welcome_timeout_s: float = WELCOME_TIMEOUT_S,
     ) -> None:
-        self._number = number
-        self._wishes = tuple(wishes)
-        self._profile = profile
+        self.number = number
         self._sink = sink
-        self._uplink = uplink
         self._log = log
-        self._on_answered = on_answered
-        self._ack_timeout_s = ack_timeout_s
+        self._subscriber = Subscriber(topics, profile, uplink, log, on_answered, ack_timeout_s)
         self._welcome_timeout_s = welcome_timeout_s
         self._welcome = asyncio.Event()
         self._pong = asyncio.Event()
-        self._asked: tuple[str, asyncio.Future[Control | ErrorMessage]] | None = None
+        self._pings: dict[str, asyncio.Future[None]] = {}
+        self._unheard = {
+            Wish(feed, (symbol,)).topic(profile).encode() for feed, symbol in listen_for
+        }
+        self._all_heard = asyncio.Event()
+        self._relief: Callable[[], Awaitable[None]] | None = None
+        self._relieved = asyncio.Event()
+        self._socket: _Socket | None = None
         self._held_back = False
         self.is_open = False
+        self.opened_at = 0
+        self.frames = 0
+        self.last_frame = 0
+
+    @property
+    def carried(self) -> frozenset[Topic]:
+        """The topics acknowledged, and not unsubscribed since."""
+        return self._subscriber.carried
+
+    @property
+    def topics(self) -> int:
+        """How many topics are carried."""
+        return self._subscriber.topics
+
+    @property
+    def is_retired(self) -> bool:
+        """True once another connection was told to take over."""
+        return self._relief is not None
+
+    def want(self, topics: Iterable[Topic]) -> None:
+        """Want these topics, and no others, from now on."""
+        self._subscriber.want(topics)
+
+    async def wait_settled(self) -> None:
+        """Wait until everything wanted is carried or refused, and nothing else is carried."""
+        await self._subscriber.wait_settled()
+
+    async def wait_ready(self, heard_within_s: float) -> None:
+        """Wait until it is settled, and what it listens for was heard or had time enough."""
+        await self.wait_settled()
+        if self._unheard:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(heard_within_s):
+                    await self._all_heard.wait()
+
+    async def catch_up(self) -> None:
+        """Read on until everything the venue had sent before now has been read.
+
+        It answers a ping behind what it sent before.
+
+        Raises
+        ------
+        TimeoutError   when no answer comes
+        """
+        assert self._socket is not None
+        identifier = str(time.time_ns())
+        answered = self._pings[identifier] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(self._socket, Control("ping", identifier))
+            async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
+                await answered
+        finally:
+            del self._pings[identifier]
+
+    def retire(self, relief: Callable[[], Awaitable[None]]) -> None:
+        """Read no more; end once `relief` says that another connection has everything read here.
+
+        Until then both count as carriers, so that a message both bring is known as one.
+        """
+        self._relief = relief
+        self._relieved.set()
 
     async def run(self, session: Session, bullet: Bullet) -> str:
         """Live until the connection ends; return the reason. Cancelling it is a clean stop.
@@ -149,21 +201,26 @@ class Connection:
         ------
         ConnectFailed   when it never opened; no line was written then
         """
-        socket = await self._open(session, bullet)
+        socket = self._socket = await self._open(session, bullet)
         self._append("open", {"endpoint": bullet.endpoint})
         self.is_open = True
+        self.opened_at = time.time_ns()
         self._log.info("connected", endpoint=bullet.endpoint)
-        reason = STOPPED
+        ending: dict[str, object] = {"reason": STOPPED}
         try:
-            reason = await self._live(socket, bullet)
+            ending = {"reason": await self._live(socket, bullet)}
+            if self._relief is not None:
+                ending["rotated"] = True
+                with suppress(TimeoutError, aiohttp.ClientError, OSError):
+                    await self._relief()
         finally:
             # First the line, then the handshake: nothing read after it could still count.
-            self._append("close", {"reason": reason})
+            self._append("close", ending)
             self.is_open = False
             with suppress(TimeoutError, aiohttp.ClientError, OSError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await socket.close()
-        return reason
+        return str(ending["reason"])
 
     async def _open(self, session: Session, bullet: Bullet) -> _Socket:
         connect_id = uuid.uuid4().hex
@@ -194,22 +251,21 @@ class Connection:
             asyncio.create_task(self._read(socket)),
             asyncio.create_task(self._keep_alive(socket, bullet)),
             asyncio.create_task(self._subscribe(socket)),
+            asyncio.create_task(self._relieved.wait()),
         }
         try:
-            pending = tasks
-            while True:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    try:
-                        await task  # the subscriber alone ends without an error
-                    except _Broken as end:
-                        self._log.warning("connection lost", reason=end.reason, problem=str(end))
-                        return end.reason
-                    except (aiohttp.ClientError, OSError) as error:
-                        self._log.warning(
-                            "connection lost", reason=DISCONNECTED, problem=str(error)
-                        )
-                        return DISCONNECTED
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                try:
+                    await task  # only relief ends without an error
+                except Broken as end:
+                    self._log.warning("connection lost", reason=end.reason, problem=str(end))
+                    return end.reason
+                except (aiohttp.ClientError, OSError) as error:
+                    self._log.warning("connection lost", reason=DISCONNECTED, problem=str(error))
+                    return DISCONNECTED
+            self._log.info("another connection takes over")
+            return DISCONNECTED
         finally:
             for task in tasks:
                 task.cancel()
@@ -217,31 +273,45 @@ class Connection:
 
     async def _read(self, socket: _Socket) -> None:
         """Stamp and append every frame. The hot loop: nothing else belongs here."""
-        number, sink, append = self._number, self._sink, self._sink.append
+        number, sink, append = self.number, self._sink, self._sink.append
         receive, wall_ns, mono_ns = socket.receive, time.time_ns, time.monotonic_ns
         text, binary = aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY
+        unheard = self._unheard
         while True:
             message = await receive()
             kind = message.type
             if kind is text:
                 data = message.data
-                append(RawLine("recv", wall_ns(), mono_ns(), number, data))
+                now = wall_ns()
+                append(RawLine("recv", now, mono_ns(), number, data))
                 if _CONTROL.search(data, 0, _HEAD):
                     self._hear(data)
             elif kind is binary:
-                fields = {"opcode": "binary"}
-                append(RawLine("recv", wall_ns(), mono_ns(), number, message.data, fields))
-                if _CONTROL.search(message.data, 0, _HEAD):
-                    self._hear(message.data)
+                data = message.data
+                now = wall_ns()
+                append(RawLine("recv", now, mono_ns(), number, data, {"opcode": "binary"}))
+                if _CONTROL.search(data, 0, _HEAD):
+                    self._hear(data)
             elif kind is aiohttp.WSMsgType.ERROR:
                 self._append("recv", {"error": str(message.data)})
-                raise _Broken(DISCONNECTED, f"unreadable frame: {message.data}")
+                raise Broken(DISCONNECTED, f"unreadable frame: {message.data}")
             else:
                 code = socket.close_code
-                raise _Broken(DISCONNECTED, f"closed by the exchange, code {code}")
+                raise Broken(DISCONNECTED, f"closed by the exchange, code {code}")
+            self.last_frame = now
+            self.frames += 1
+            if unheard:
+                self._note_heard(data)
             if sink.is_full:
                 self._held_back = True
                 await sink.wait_room()
+
+    def _note_heard(self, data: bytes) -> None:
+        """Cross a message's topic off what is listened for."""
+        if match := _TOPIC.search(data):
+            self._unheard.discard(match[1])
+            if not self._unheard:
+                self._all_heard.set()
 
     def _hear(self, data: bytes) -> None:
         """Tell whoever waits for this control message."""
@@ -250,24 +320,21 @@ class Connection:
         except WireError:
             return  # kept like every frame; the pipeline names it garbage
         if isinstance(message, ErrorMessage):
-            # The document gives an error the connection's id, not the request's: it answers
-            # the one request outstanding, which is why there is never more than one.
-            if not self._answer(message):
-                self._log.error("exchange reports an error", code=message.code, text=message.text)
+            if self._subscriber.hear(message):
+                return
+            if message.code == TOKEN_REFUSED:
+                raise Broken(DISCONNECTED, f"token refused: {message.text}")
+            self._log.error("exchange reports an error", code=message.code, text=message.text)
         elif isinstance(message, Control):
             if message.type == "welcome":
                 self._welcome.set()
             elif message.type == "pong":
                 self._pong.set()
-            elif self._asked is not None and message.id == self._asked[0]:
-                self._answer(message)
-
-    def _answer(self, message: Control | ErrorMessage) -> bool:
-        """Hand an answer to the request outstanding; False when there is none."""
-        if self._asked is None or self._asked[1].done():
-            return False
-        self._asked[1].set_result(message)
-        return True
+                waiting = self._pings.get(message.id)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(None)
+            else:
+                self._subscriber.hear(message)
 
     async def _keep_alive(self, socket: _Socket, bullet: Bullet) -> None:
         """Ping as the venue wants it; a pong that does not come ends the connection.
@@ -288,71 +355,16 @@ class Connection:
                     # If it was us who did not read, the pong may be waiting in the socket.
                     if not self._held_back:
                         waited = f"no pong within {bullet.ping_timeout_ms} ms"
-                        raise _Broken(SILENT, waited) from None
+                        raise Broken(SILENT, waited) from None
 
     async def _subscribe(self, socket: _Socket) -> None:
-        """Wait for the welcome, then ask until everything is subscribed."""
+        """Wait for the welcome, then ask for what is wanted."""
         try:
             async with asyncio.timeout(self._welcome_timeout_s):
                 await self._welcome.wait()
         except TimeoutError:
-            raise _Broken(DISCONNECTED, "no welcome in time") from None
-        refused = await self._ask_for(socket, self._wishes)
-        self._log.info("subscribed", messages=len(self._wishes), refused=len(refused))
-        while refused:
-            await asyncio.sleep(REFUSED_AGAIN_S)
-            refused = await self._ask_for(socket, refused)
-
-    async def _ask_for(self, socket: _Socket, wishes: Sequence[Wish]) -> list[Wish]:
-        """Ask for one wish after the other until each is answered; return those refused."""
-        refused = []
-        queue = deque(wishes)
-        while queue:
-            wish = queue.popleft()
-            answer = await self._ask(socket, wish)
-            if not isinstance(answer, ErrorMessage):
-                self._on_answered(wish, None)
-                continue
-            if answer.code == TOKEN_REFUSED:
-                raise _Broken(DISCONNECTED, f"token refused: {answer.text}")
-            if answer.code == TOO_MANY_REQUESTS:
-                self._uplink.pause(REFUSED_SUBSCRIBE_PAUSE_S)
-                queue.appendleft(wish)
-            elif halves := wish.halves():
-                # One bad symbol silences its whole message and is not named: look in each half.
-                self._log.warning(
-                    "subscription refused, asking for each half",
-                    topic=wish.topic(self._profile),
-                    code=answer.code,
-                    text=answer.text,
-                )
-                queue.extendleft(reversed(halves))
-            else:
-                self._on_answered(wish, f"code {answer.code} {answer.text}")
-                refused.append(wish)
-        return refused
-
-    async def _ask(self, socket: _Socket, wish: Wish) -> Control | ErrorMessage:
-        """Send one subscription until it is answered; each try has an id of its own."""
-        topic = wish.topic(self._profile)
-        for attempt in range(1, ACK_TRIES + 1):
-            await self._uplink.take()
-            identifier = str(time.time_ns())
-            answered: asyncio.Future[Control | ErrorMessage] = (
-                asyncio.get_running_loop().create_future()
-            )
-            self._asked = (identifier, answered)
-            try:
-                await self._send(
-                    socket, Subscription("subscribe", identifier, topic, response=True)
-                )
-                async with asyncio.timeout(self._ack_timeout_s):
-                    return await answered
-            except TimeoutError:
-                self._log.warning("subscription not acknowledged", topic=topic, attempt=attempt)
-            finally:
-                self._asked = None
-        raise _Broken(DISCONNECTED, f"{topic} not acknowledged after {ACK_TRIES} tries")
+            raise Broken(DISCONNECTED, "no welcome in time") from None
+        await self._subscriber.run(lambda message: self._send(socket, message))
 
     async def _send(self, socket: _Socket, message: Control | Subscription) -> None:
         data = format_control(message)
@@ -360,4 +372,4 @@ class Connection:
         await socket.send_str(data.decode())
 
     def _append(self, kind: str, fields: Mapping[str, object], data: bytes | None = None) -> None:
-        self._sink.append(stamp_line(kind, fields, connection=self._number, data=data))
+        self._sink.append(stamp_line(kind, fields, connection=self.number, data=data))

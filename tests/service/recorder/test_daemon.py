@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from recorder import collector, daemon
+from recorder import daemon
 from recorder.config import Config
 from recorder.daemon import record
 from recorder.errors import UnknownSymbols, VenueRefused, VenueUnreachable
 from recorder.intake import WriterDied
 from recorder.pipeline.output import Command
 from recorder.raw_line import RawLine
-from recorder.transport import websocket
+from recorder.transport import keeper, subscriber, websocket
 from recorder.transport.rate_limit import Backoff
 from tests.support.fake_venue import FakeVenue, Script
 from tests.support.memory_tape import MemoryTape
@@ -78,7 +78,7 @@ async def run_with(
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait milliseconds where the real world deserves seconds."""
-    monkeypatch.setattr(collector, "RECONNECT_FIRST_S", 0.02)
+    monkeypatch.setattr(keeper, "RECONNECT_FIRST_S", 0.02)
     monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_S", 0.3)
     monkeypatch.setattr("recorder.book_requests.RETRY_FIRST_S", 0.02)
     monkeypatch.setattr("recorder.startup.RETRY_FIRST_S", 0.01)
@@ -195,9 +195,9 @@ async def test_attempts_that_hang_do_not_make_the_next_one_prompt(
             return super().next_s()
 
     tape = MemoryTape()
-    monkeypatch.setattr(collector, "Backoff", WatchedBackoff)
+    monkeypatch.setattr(keeper, "Backoff", WatchedBackoff)
     # Every refusal takes longer than a connection must live to count as a good one.
-    monkeypatch.setattr(collector, "GOOD_AFTER_S", 0.05)
+    monkeypatch.setattr(keeper, "GOOD_AFTER_S", 0.05)
     async with FakeVenue([BTC]) as venue:
 
         async def scene() -> None:
@@ -234,7 +234,7 @@ async def test_a_missing_ack_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_acks_that_never_come_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(websocket.Connection.__init__.__kwdefaults__, "ack_timeout_s", 0.05)
     tape = MemoryTape()
-    async with FakeVenue([BTC], Script(acks_withheld=websocket.ACK_TRIES)) as venue:
+    async with FakeVenue([BTC], Script(acks_withheld=subscriber.ACK_TRIES)) as venue:
         await run_with(venue, tape, lambda: until(lambda: synced(tape), "a book"))
         assert len(venue.tokens_used) == 2
     assert tape.of_kind("close")[0].fields == {"reason": "disconnected"}
@@ -266,7 +266,7 @@ async def test_one_bad_symbol_costs_only_itself(capfd: pytest.CaptureFixture[str
 
 
 async def test_a_refused_symbol_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "REFUSED_AGAIN_S", 0.05)
+    monkeypatch.setattr(subscriber, "REFUSED_AGAIN_S", 0.05)
     tape = MemoryTape()
     async with FakeVenue([BTC, ETH], Script(bad_symbols={ETH})) as venue:
 
