@@ -23,7 +23,8 @@ _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "import": ("recorder.commands_archive", "import_command", "Import a capture file."),
     "rebuild": ("recorder.commands_archive", "rebuild_command", "Rebuild from the raw log."),
     "verify": ("recorder.commands_archive", "verify_command", "Check an archive as a whole."),
-    "check-config": ("recorder.commands_live", "check_config_command", "Check a configuration."),
+    "init": ("recorder.commands_config", "init_command", "Write a commented configuration."),
+    "check-config": ("recorder.commands_config", "check_config_command", "Check a configuration."),
 }
 
 

@@ -1,4 +1,4 @@
-"""The commands that record live: `run`, `check-config` and `demo`."""
+"""The commands that record live: `run` and `demo`."""
 
 from __future__ import annotations
 
@@ -66,28 +66,6 @@ def run_command(config_file: Path, for_s: float | None, status_every_s: float) -
         asyncio.run(
             record(config, lambda: open_tape(config), for_s=for_s, status_every_s=status_every_s)
         )
-
-
-@click.command("check-config")
-@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
-def check_config_command(config_file: Path) -> None:
-    """Check CONFIG and print what the recorder would run with, defaults included."""
-    with _ending_by_error():
-        from recorder.config import load_config
-        from recorder.config_text import format_config
-        from recorder.subscriptions import plan_connections
-
-        config = load_config(config_file)
-        plan = plan_connections(
-            config.venue.symbols,
-            config.venue.streams,
-            config.profile,
-            config.venue.topics_per_connection,
-        )
-        click.echo(format_config(config))
-        topics = sum(len(wish.symbols) for wishes in plan for wish in wishes)
-        connections = f"{len(plan)} connection{'s' * (len(plan) > 1)}"
-        click.echo(f"{config_file} holds: {topics} topics on {connections}", err=True)
 
 
 @click.command("demo")

@@ -138,7 +138,7 @@ def load_config(path: Path) -> Config:
     try:
         config = Config(**document)
     except ValidationError as error:
-        raise _config_error(error) from None
+        raise as_config_error(error) from None
     for key in NOT_YET:
         _refuse_change(config, key)
     venue = config.venue
@@ -247,11 +247,16 @@ def _check_environment_names() -> None:
             )
 
 
-def _config_error(error: ValidationError) -> ConfigError:
-    """Make one error of pydantic's findings: a misspelt key first, it explains a missing one."""
+def as_config_error(error: ValidationError, section: str = "") -> ConfigError:
+    """Make one error of pydantic's findings: a misspelt key first, it explains a missing one.
+
+    Parameters
+    ----------
+    section : str   whose values were validated alone; empty for the whole
+    """
     findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
     finding = findings[0]
-    words = [str(part) for part in finding["loc"]]
+    words = [section] * bool(section) + [str(part) for part in finding["loc"]]
     # What lies below a list ("venue.symbols.0") is told by its key.
     while len(words) > 1 and words[-1].isdecimal():
         words.pop()

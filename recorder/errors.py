@@ -4,6 +4,7 @@ RecorderError                  exit code 2: bad input, with a remedy
 ├── ConfigError                a key of the configuration
 │   ├── config.ConfigUnreadable   the file itself
 │   └── config_changes.RestartNeeded   what a running recorder cannot change
+├── config_template.ConfigNotWritten   a file `recorder init` cannot make
 ├── api_key.ApiKeyError        a key's file or variables
 ├── CaptureError               a capture that cannot be imported
 ├── AlreadyImported            the same file again
