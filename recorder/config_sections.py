@@ -147,8 +147,8 @@ class VenueConfig(_Section):
     )
     api_key_file: Path | None = Field(
         default=None,
-        description="TOML file with an API key (key, secret, passphrase), mode 0600, relative to "
-        "this file; left out, BOOKTAPE_API_KEY and its fellows, or no key",
+        description="TOML file with key, secret and passphrase of an API key, mode 0600, relative "
+        "to this file; BOOKTAPE_API_KEY and its fellows in the environment win over it",
     )
     # Documented limits of 100 and more have been refused at around 98 in practice.
     topics_per_connection: int = Field(
@@ -160,7 +160,8 @@ class VenueConfig(_Section):
     rotate_after_s: int = Field(
         default=0,
         ge=0,
-        description="seconds after which a websocket is replaced; 0: an hour before its token ends",
+        description="seconds after which a websocket is replaced; 0: an hour before its token "
+        "ends, where the profile says that it does",
     )
     # A halt explains a silence only if it was asked for while it lasted.
     status_interval_s: int = Field(
@@ -231,11 +232,15 @@ class PartsConfig(_Section):
 
 
 class RetentionConfig(_Section):
-    """What may be removed, and when. By days counts whole UTC days, the oldest first."""
+    """What may be removed: whole UTC days, the oldest first, never today's or yesterday's."""
 
     # 0 everywhere: a recorder removes nothing until somebody says so.
-    l2_updates_days: Days = Field(default=0, description="days to keep level-2 rows; 0 keeps all")
-    l3_events_days: Days = Field(default=0, description="days to keep level-3 rows; 0 keeps all")
+    l2_updates_days: Days = Field(
+        default=0, description="days to keep level-2 rows and books; 0 keeps all"
+    )
+    l3_events_days: Days = Field(
+        default=0, description="days to keep level-3 rows and books; 0 keeps all"
+    )
     trades_days: Days = Field(default=0, description="days to keep trades; 0 keeps all")
     tickers_days: Days = Field(default=0, description="days to keep tickers; 0 keeps all")
     market_snapshots_days: Days = Field(
