@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
+from replay.exchange.api_keys import ApiKeys, Unauthorized
+from replay.exchange.dialect import Dialect
+from replay.exchange.dialects import DIALECTS
+from replay.exchange.events import EventPlan
 from replay.exchange.faults import FaultPlan
 from replay.exchange.faulty_line import FaultyLine
 from replay.exchange.hub import Hub
@@ -19,22 +23,26 @@ from replay.exchange.periodic import (
     SnapshotPushes,
     TickerPushes,
 )
+from replay.exchange.quotas import Admission
 from replay.exchange.rate_limit import SlidingWindow
-from replay.exchange.routes_later import LaterRoutes
-from replay.exchange.routes_rest import (
+from replay.exchange.request_log import RequestLog
+from replay.exchange.responses import (
     BAD_REQUEST,
     PARAMETER_ERROR,
     URL_NOT_FOUND,
     BadParameter,
-    RestRoutes,
     error_response,
+    refusal,
 )
-from replay.exchange.session import DENIED, Session, SessionLimits
+from replay.exchange.routes_later import LaterRoutes
+from replay.exchange.routes_rest import RestRoutes
+from replay.exchange.session import DENIED, TOKEN_ENDED, Session, SessionLimits
 from replay.exchange.source import Source
-from replay.exchange.tokens import Tokens
+from replay.exchange.tokens import LIFE_NS, Tokens
 from schemas.kucoin.control import ErrorMessage, format_control
-from schemas.kucoin.profile import PUBLIC
+from schemas.kucoin.profile import PUBLIC, Limits, Rate
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from schemas.kucoin.signing import KEY_HEADER
 
 NS = 1_000_000_000
 _TICK_S = 0.02
@@ -52,15 +60,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ServerLimits:
     """What one address may do; None anywhere lifts that limit."""
 
-    rest_per_10s: int | None = KUCOIN_2019.limits.rest[PUBLIC].count
     connections_max: int | None = KUCOIN_2019.limits.connections_max
-    connects_per_minute: int | None = KUCOIN_2019.limits.connects.count
+    connects: Rate | None = KUCOIN_2019.limits.connects
+    rest: Mapping[str, Rate] | None = field(default_factory=lambda: KUCOIN_2019.limits.rest)
     session: SessionLimits = field(default_factory=SessionLimits)
+
+    @classmethod
+    def of(cls, limits: Limits) -> "ServerLimits":
+        """Return what a profile allows."""
+        return cls(limits.connections_max, limits.connects, limits.rest, SessionLimits.of(limits))
 
     @classmethod
     def lifted(cls) -> "ServerLimits":
         """Return no limits but those that keep the server alive: the ping and the queue."""
-        return cls(None, None, None, SessionLimits(None, None))
+        return cls(None, None, None, SessionLimits(None, None, None))
 
 
 class ExchangeServer:
@@ -73,9 +86,19 @@ class ExchangeServer:
     faults : FaultPlan or None
         What goes wrong on purpose.
     limits : ServerLimits or None
-        The document's unless told otherwise.
+        The dialect's unless told otherwise.
     seed : int
         For the tokens.
+    dialect : Dialect or None
+        What is spoken; None: that of 2019. The source must tell its events alike.
+    events : EventPlan or None
+        What happens to the list of symbols and to the exchange, and when.
+    keys : ApiKeys or None
+        Who may ask for what is signed; None: nobody.
+    token_life_ns : int or None
+        Age at which tokens and connections end; None: as the dialect has it.
+    request_log : RequestLog or None
+        Where everything clients ask is written down.
     ping_interval_ms, ping_timeout_ms : int
         Told to clients by bullet-public.
     """
@@ -87,10 +110,17 @@ class ExchangeServer:
         faults: FaultPlan | None = None,
         limits: ServerLimits | None = None,
         seed: int = 1,
+        dialect: Dialect | None = None,
+        events: EventPlan | None = None,
+        keys: ApiKeys | None = None,
+        token_life_ns: int | None = None,
+        request_log: RequestLog | None = None,
         ping_interval_ms: int = 50_000,
         ping_timeout_ms: int = 10_000,
     ) -> None:
         self.source = source
+        self.dialect = dialect or DIALECTS[KUCOIN_2019.name]
+        self.events = events or EventPlan()
         self.faults = faults or FaultPlan()
         self.hub = Hub()
         self.sessions: dict[Session, str] = {}
@@ -99,17 +129,24 @@ class ExchangeServer:
         self.failure: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._connections = 0
-        self._limits = limits or ServerLimits()
-        self._tokens = Tokens(seed)
+        self._limits = limits or ServerLimits.of(self.dialect.profile.limits)
+        if token_life_ns is not None:
+            session_limits = replace(self._limits.session, life_ns=token_life_ns)
+            self._limits = replace(self._limits, session=session_limits)
+        self._tokens = Tokens(seed, token_life_ns or LIFE_NS)
         self._tickers = TickerPushes(source, self.hub)
-        self._snapshots = SnapshotPushes(source, self.hub)
+        self._snapshots = SnapshotPushes(source, self.hub, self.dialect.snapshots)
         self._later = LaterPushes(source, self.hub)
-        self._rest_windows: dict[str, SlidingWindow] = {}
+        self._log = request_log or RequestLog()
+        rest = self._limits.rest or self.dialect.profile.limits.rest
+        self._quotas = {pool: self.dialect.quota(rate) for pool, rate in rest.items()}
         self._connect_windows: dict[str, SlidingWindow] = {}
         self._rest = RestRoutes(
             source,
             self._tokens,
             self.faults,
+            keys or ApiKeys(),
+            self.dialect.ticker_row,
             ping_interval_ms=ping_interval_ms,
             ping_timeout_ms=ping_timeout_ms,
         )
@@ -122,8 +159,9 @@ class ExchangeServer:
             return await self._guard(request, handler)
 
         app = web.Application(middlewares=[middleware])
-        self._rest.add_to(app.router)
-        LaterRoutes(self.source, self._rest).add_to(app.router)
+        later = LaterRoutes(self.source, self._rest)
+        for method, path, handler in self.dialect.routes(self._rest, later):
+            app.router.add_route(method, path, handler)
         app.router.add_get("/endpoint", self._endpoint)
         app.on_startup.append(self._start)
         # Before the handlers are waited for: they would serve their websockets for ever.
@@ -133,6 +171,7 @@ class ExchangeServer:
     async def _start(self, _app: web.Application) -> None:
         """Begin to trade and to tick."""
         self.faults.start(self.source.now())
+        self.events.start(self.source.now())
         self._tasks = [
             asyncio.create_task(self.source.run(self.hub)),
             asyncio.create_task(self._tick()),
@@ -156,18 +195,54 @@ class ExchangeServer:
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Apply the limits and turn what goes wrong into the exchange's own words."""
+        if request.path == "/endpoint":
+            return await handler(request)
         now = self.source.now()
-        if request.path != "/endpoint":
-            if self.faults.too_many_requests(now):
-                self.faults.write("429", now, path=request.path_qs)
-                return _too_many_requests()
-            limit = self._limits.rest_per_10s
-            if not _allow(self._rest_windows, request.remote, limit, 10 * NS, now):
-                return _too_many_requests()
+        pool, weight = self.dialect.pool(request.path), self._weight(request.path)
+        spell = self.faults.refusal(now)
+        if spell is not None:
+            kind, left_ns = spell
+            self.faults.write(kind, now, path=request.path_qs)
+            admission = self._quotas[pool].refuse(left_ns)
+            answer: web.StreamResponse = refusal(kind, admission.headers)
+        else:
+            admission = self._admit(request, pool, weight, now)
+            answer = (
+                await self._answer(request, handler)
+                if admission.allowed
+                else refusal("429", admission.headers)
+            )
+            answer.headers.update(admission.headers)
+        self._log.write(
+            "rest",
+            now,
+            method=request.method,
+            path=request.path_qs,
+            status=answer.status,
+            pool=pool,
+            weight=weight,
+            remaining=admission.remaining,
+        )
+        return answer
+
+    def _weight(self, path: str) -> int:
+        return self.dialect.profile.limits.weight(path)
+
+    def _admit(self, request: web.Request, pool: str, weight: int, now: int) -> Admission:
+        """Count a request against its pool: by address where it is public, else by key."""
+        if self._limits.rest is None:
+            return Admission(allowed=True)
+        address = request.remote or ""
+        who = address if pool == PUBLIC else request.headers.get(KEY_HEADER, address)
+        return self._quotas[pool].admit(who, weight, now)
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except BadParameter as problem:
             return error_response(400, PARAMETER_ERROR, str(problem))
+        except Unauthorized as problem:
+            return error_response(401, problem.code, problem.message)
         except web.HTTPNotFound:
             return error_response(404, URL_NOT_FOUND, f"Url Not Found: {request.path}")
         except web.HTTPBadRequest as problem:
@@ -181,10 +256,11 @@ class ExchangeServer:
         remote = request.remote or ""
         limits = self._limits
         here = sum(address == remote for address in self.sessions.values())
-        if limits.connections_max is not None and here >= limits.connections_max:
-            return _too_many_requests()
-        if not _allow(self._connect_windows, remote, limits.connects_per_minute, 60 * NS, now):
-            return _too_many_requests()
+        if (limits.connections_max is not None and here >= limits.connections_max) or not (
+            limits.connects is None or self._may_connect(remote, limits.connects, now)
+        ):
+            self._log.write("refused", now)
+            return refusal("429", {})
         token = request.query.get("token", "")
         self._connections += 1
         connection = request.query.get("connectId") or f"connection{self._connections}"
@@ -198,9 +274,9 @@ class ExchangeServer:
             return web.Response()
         if not self._tokens.is_valid(token, now):
             # As the exchange does it: in band, then the connection ends.
-            refusal = ErrorMessage(connection, DENIED, "token is invalid or expired")
-            await socket.send_str(format_control(refusal).decode())
-            await socket.close(code=4401, message=b"token is invalid")
+            notice = ErrorMessage(connection, DENIED, "token is invalid or expired")
+            await socket.send_str(format_control(notice).decode())
+            await socket.close(code=TOKEN_ENDED, message=b"token is invalid")
             return socket
         line = None
         if self.faults.strikes_messages:
@@ -208,16 +284,35 @@ class ExchangeServer:
             line = FaultyLine(f"{connection}#{self._connections}", self.faults)
         assert request.transport is not None, "the socket was just upgraded on it"
         session = Session(
-            connection, socket, request.transport, self.source, self.hub, limits.session, line
+            connection,
+            socket,
+            request.transport,
+            self.source,
+            self.hub,
+            self.dialect,
+            limits.session,
+            line,
+            self._log,
         )
         self.sessions[session] = remote
+        self._log.write("open", now, connection=connection)
         try:
             await session.serve(now)
         finally:
             del self.sessions[session]
-            if session.cut_because is not None:
-                self.cuts[session.cut_because] = self.cuts.get(session.cut_because, 0) + 1
+            why = session.ended_because
+            if why is not None:
+                self.cuts[why] = self.cuts.get(why, 0) + 1
+            self._log.write("close", self.source.now(), connection=connection, reason=why)
         return socket
+
+    def _may_connect(self, remote: str, connects: Rate, now: int) -> bool:
+        """Count a connection of an address; False if it is one too many."""
+        window = self._connect_windows.get(remote)
+        if window is None:
+            window = SlidingWindow(connects.count, round(connects.window_s * NS))
+            self._connect_windows[remote] = window
+        return window.allow(now)
 
     async def _tick(self) -> None:
         """Do what the clock brings about: periodic pushes, timed faults, missed pings."""
@@ -237,6 +332,10 @@ class ExchangeServer:
             if now >= due_later:
                 due_later = now + LATER_EVERY_NS
                 self._later.push()
+            for event in self.events.due(now):
+                self.source.carry_out(event)
+                what = {"symbol": event.symbol, "name": event.name, "status": event.status}
+                self.faults.write(event.kind, now, **{k: v for k, v in what.items() if v})
             self._strike(now)
             for session in list(self.sessions):
                 session.tick(now)
@@ -264,26 +363,6 @@ class ExchangeServer:
             for session in self.sessions:
                 assert session.line is not None, "a silence is a fault of messages"
                 session.line.fall_silent(fault, now)
-
-
-def _allow(
-    windows: dict[str, SlidingWindow],
-    remote: str | None,
-    limit: int | None,
-    window_ns: int,
-    now: int,
-) -> bool:
-    """Count a request of an address; False if it is one too many."""
-    if limit is None:
-        return True
-    window = windows.get(remote or "")
-    if window is None:
-        window = windows[remote or ""] = SlidingWindow(limit, window_ns)
-    return window.allow(now)
-
-
-def _too_many_requests() -> web.Response:
-    return error_response(429, "429000", "Too Many Requests")
 
 
 @contextlib.asynccontextmanager

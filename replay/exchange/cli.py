@@ -14,7 +14,9 @@ from pathlib import Path
 
 import click
 
+from replay.exchange.api_keys import ApiKeys
 from replay.exchange.app import ExchangeServer, ServerLimits, listening
+from replay.exchange.dialects import DIALECTS, WORDINGS
 from replay.exchange.duration import NS, parse_duration
 from replay.exchange.errors import (
     BadCertificate,
@@ -24,15 +26,19 @@ from replay.exchange.errors import (
     PortInUse,
     UnwritableFile,
 )
+from replay.exchange.events import EventPlan
 from replay.exchange.faults import FaultPlan, parse_fault
 from replay.exchange.line_file import LineFile
-from replay.exchange.synthetic.instruments import DEFAULT_SYMBOLS
+from replay.exchange.request_log import RequestLog
+from replay.exchange.synthetic.flow import USUAL_LEVELS
+from replay.exchange.synthetic.instruments import DEFAULT_SYMBOLS, made_up_symbols
 from replay.exchange.synthetic.source import SyntheticSource
 from replay.exchange.synthetic.truth import OrderLogWriter, TruthWriter
+from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 
 BAD_INPUT, FAILED = 2, 3
 
-_HELP = f"""Serve a synthetic exchange that speaks KuCoin's public protocol of 2019.
+_HELP = f"""Serve a synthetic exchange that speaks KuCoin's public protocol.
 
 A matching engine with seeded order flow trades the SYMBOLS; REST and websocket answer as the
 exchange did, on a loopback port, until SIGTERM, SIGINT or the end of --for.
@@ -48,12 +54,23 @@ Faults, any number of them (--fault …):
   disconnect               connections (@: all of them, or count=)
   silence                  connections stay open, nothing comes    topic= symbol= for=3s
   stale                    REST books at least events=300 old      topic= symbol= count=
-  429                      every REST request refused              for=2s
+  429 429000 200002 1015   every REST request refused: quota spent, server overloaded,
+                           endpoint asked too often, the network in front        for=2s
 \b
   --fault drop=0.001 --fault disconnect@8s
   --fault drop@5s:topic=level2:symbol=BTC-USDT:count=1
 
-Without SYMBOLS it lists {", ".join(DEFAULT_SYMBOLS)}.
+\b
+Events, any number of them (--event …), each at its time:
+  list@5s:NEW-USDT         rename@6s:WIN-USDT=WINK-USDT    disable@7s:WIN-USDT
+  delist@8s:ETH-BTC        status@9s:close:for=3s          enable@9s:WIN-USDT
+
+\b
+Dialects (--dialect …): kucoin-2019 is the document of February 2019, level 3 and all;
+kucoin-classic the exchange as it is today, where --api-key-file tells it the keys it knows.
+
+SYMBOLS may contain synthetic:N, that many made-up ones; without SYMBOLS it lists
+{", ".join(DEFAULT_SYMBOLS)}.
 """
 
 
@@ -66,12 +83,19 @@ class Options:
     symbols: tuple[str, ...]
     seed: int
     rate: float
-    l2_batch: int
+    l2_batch: int | None
+    depth: int
+    walk: float
+    dialect: str
     faults: tuple[str, ...]
+    events: tuple[str, ...]
+    api_key_file: Path | None
+    token_life_ns: int | None
     truth: Path | None
     truth_every: int
     order_log: Path | None
     fault_log: Path | None
+    request_log: Path | None
     for_ns: int | None
     port_file: Path | None
     limits: bool
@@ -95,10 +119,34 @@ class Options:
 @click.option(
     "--l2-batch",
     type=click.IntRange(1, 10_000),
-    default=1,
-    show_default=True,
-    help="Most engine events in one level2 message.",
+    help="Most engine events in one level2 message; 1 in 2019, 8 in classic.",
 )
+@click.option(
+    "--dialect",
+    type=click.Choice(list(DIALECTS)),
+    default=KUCOIN_2019.name,
+    show_default=True,
+    help="What is spoken.",
+)
+@click.option(
+    "--depth",
+    type=click.IntRange(30, 5_000),
+    default=USUAL_LEVELS,
+    show_default=True,
+    help="Levels a side the books return to, about.",
+)
+@click.option(
+    "--walk",
+    type=click.FloatRange(0, 10_000),
+    default=0.0,
+    show_default=True,
+    help="Ticks a second the price walks one way before it turns; 0: it trembles.",
+)
+@click.option("--event", "events", multiple=True, metavar="SPEC", help="See above; repeatable.")
+@click.option(
+    "--api-key-file", type=click.Path(path_type=Path), help="TOML with [[keys]], mode 0600."
+)
+@click.option("--token-life", metavar="TIME", help="Age at which tokens and connections end.")
 @click.option("--fault", "faults", multiple=True, metavar="SPEC", help="See above; repeatable.")
 @click.option("--truth", type=click.Path(path_type=Path), help="Whole books, JSON lines [.zst].")
 @click.option(
@@ -110,9 +158,10 @@ class Options:
 )
 @click.option("--order-log", type=click.Path(path_type=Path), help="Every event [.zst].")
 @click.option("--fault-log", type=click.Path(path_type=Path), help="Every fault [.zst].")
+@click.option("--request-log", type=click.Path(path_type=Path), help="Every request [.zst].")
 @click.option("--for", "for_", metavar="TIME", help="Stop by itself after 30s, 5m …")
 @click.option("--port-file", type=click.Path(path_type=Path), help="Write the port there.")
-@click.option("--no-limits", is_flag=True, help="Lift the document's request limits.")
+@click.option("--no-limits", is_flag=True, help="Lift the dialect's request limits.")
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM: https and wss instead.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM, if not in the same file.")
 @click.option("--ping-interval-ms", type=click.IntRange(1), default=50_000, show_default=True)
@@ -123,12 +172,19 @@ def exchange_command(
     symbols: str | None,
     seed: int,
     rate: float,
-    l2_batch: int,
+    l2_batch: int | None,
+    dialect: str,
+    depth: int,
+    walk: float,
+    events: tuple[str, ...],
+    api_key_file: Path | None,
+    token_life: str | None,
     faults: tuple[str, ...],
     truth: Path | None,
     truth_every: int,
     order_log: Path | None,
     fault_log: Path | None,
+    request_log: Path | None,
     for_: str | None,
     port_file: Path | None,
     no_limits: bool,
@@ -142,15 +198,22 @@ def exchange_command(
         options = Options(
             _loopback(host),
             port,
-            DEFAULT_SYMBOLS if symbols is None else tuple(symbols.split(",")),
+            DEFAULT_SYMBOLS if symbols is None else _symbols(symbols),
             seed,
             rate,
             l2_batch,
+            depth,
+            walk,
+            dialect,
             faults,
+            events,
+            api_key_file,
+            None if token_life is None else parse_duration(token_life),
             truth,
             truth_every,
             order_log,
             fault_log,
+            request_log,
             None if for_ is None else parse_duration(for_),
             port_file,
             not no_limits,
@@ -173,11 +236,14 @@ async def run_exchange(options: Options) -> None:
     Raises
     ------
     BadOption
-        A symbol, a fault or a file cannot be used.
+        A symbol, a fault, an event or a file cannot be used.
     PortInUse
         Somebody else listens there.
     """
     stop = asyncio.Event()
+    dialect = DIALECTS[options.dialect]
+    keys = ApiKeys() if options.api_key_file is None else ApiKeys.load(options.api_key_file)
+    events = EventPlan.parse(options.events, options.symbols)
     with ExitStack() as files, _stopping_on_signals(stop):
         plan = FaultPlan(
             [parse_fault(spec) for spec in options.faults],
@@ -185,20 +251,30 @@ async def run_exchange(options: Options) -> None:
             _open(files, options.fault_log),
         )
         truth, order_log = _open(files, options.truth), _open(files, options.order_log)
+        books = ("l2", "l3") if "level3" in dialect.profile.topics else ("l2",)
         source = SyntheticSource(
             options.symbols,
             seed=options.seed,
             rate=options.rate,
             l2_batch=options.l2_batch,
-            truth=TruthWriter(truth, options.truth_every, options.seed) if truth else None,
+            truth=TruthWriter(truth, options.truth_every, options.seed, books) if truth else None,
             order_log=OrderLogWriter(order_log) if order_log else None,
             keep_books=plan.needs_old_books,
+            wording=WORDINGS[options.dialect],
+            levels=options.depth,
+            walk_ticks=options.walk,
         )
+        limits = dialect.profile.limits
         server = ExchangeServer(
             source,
             faults=plan,
-            limits=ServerLimits() if options.limits else ServerLimits.lifted(),
+            limits=ServerLimits.of(limits) if options.limits else ServerLimits.lifted(),
             seed=options.seed,
+            dialect=dialect,
+            events=events,
+            keys=keys,
+            token_life_ns=options.token_life_ns,
+            request_log=RequestLog(_open(files, options.request_log)),
             ping_interval_ms=options.ping_interval_ms,
             ping_timeout_ms=options.ping_timeout_ms,
         )
@@ -251,6 +327,18 @@ def _loopback(host: str) -> str:
     except ValueError:
         pass
     raise NotLoopback(host)
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    """Return the symbols of a comma list; ``synthetic:N`` stands for so many made-up ones."""
+    symbols: list[str] = []
+    for word in text.split(","):
+        made_up, _, count = word.partition(":")
+        if made_up == "synthetic" and count.isascii() and count.isdigit():
+            symbols += made_up_symbols(int(count))
+        else:
+            symbols.append(word)
+    return tuple(symbols)
 
 
 def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:

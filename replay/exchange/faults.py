@@ -9,6 +9,10 @@ A fault is ``KIND=RATE`` (each message or request is struck with this chance) or
     silence@10s:topic=level3:for=4s             sockets stay open, no level3 message for 4 s
     stale=0.2:events=500                        one book in five is 500 events old, or more
     429@3s:for=2s                               every request is answered 429 for 2 s
+
+Four kinds refuse REST requests, as the exchange has four ways to do it: ``429`` says the quota is
+spent and when it is full again, ``429000`` that the server is overloaded, ``200002`` that one
+endpoint is asked too often, ``1015`` is the network in front of the exchange.
 """
 
 import random
@@ -31,10 +35,23 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "silence": ("topic", "symbol", "for"),
     "stale": ("topic", "symbol", "count", "events"),
     "429": ("for",),
+    "429000": ("for",),
+    "200002": ("for",),
+    "1015": ("for",),
 }
+REFUSALS = ("1015", "429", "429000", "200002")
+"""Kinds that refuse requests, the one in front first."""
+
 KINDS = tuple(_KEYS)
 
-_DEFAULT_FOR_NS = {"delay": NS // 5, "silence": 3 * NS, "429": 2 * NS}
+_DEFAULT_FOR_NS = {
+    "delay": NS // 5,
+    "silence": 3 * NS,
+    "429": 2 * NS,
+    "429000": 2 * NS,
+    "200002": 10 * NS,
+    "1015": 30 * NS,
+}
 _DEFAULT_EVENTS = 300
 
 
@@ -54,7 +71,7 @@ class Fault:
         How many messages, requests or connections one at a time strikes; None: the kind's habit
         (one message or request, every connection).
     for_ns : int
-        How long a delay, a silence or a spell of 429 lasts.
+        How long a delay, a silence or a spell of refusals lasts.
     events : int
         How old a stale book is.
     left : int
@@ -215,15 +232,20 @@ class FaultPlan:
             fault.left = 0
         return due
 
-    def too_many_requests(self, now: int) -> bool:
-        """Tell whether a REST request made now is to be answered 429."""
-        for fault in self._by_kind.get("429", ()):
-            if fault.at_ns is not None:
-                if fault.at_ns <= now - self._started < fault.at_ns + fault.for_ns:
-                    return True
-            elif fault.rate is not None and self._random.random() < fault.rate:
-                return True
-        return False
+    def refusal(self, now: int) -> tuple[str, int] | None:
+        """Return how a REST request made now is refused, and for how long (ns) it will be.
+
+        One struck by chance is refused alone: for no time.
+        """
+        for kind in REFUSALS:
+            for fault in self._by_kind.get(kind, ()):
+                if fault.at_ns is not None:
+                    left = fault.at_ns + fault.for_ns - (now - self._started)
+                    if 0 < left <= fault.for_ns:
+                        return kind, left
+                elif fault.rate is not None and self._random.random() < fault.rate:
+                    return kind, 0
+        return None
 
     def write(self, kind: str, now: int, **fields: Any) -> None:
         """Write down a fault that was carried out."""

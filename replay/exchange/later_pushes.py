@@ -29,7 +29,7 @@ class LaterPushes:
             for name in self._hub.topics(feed):
                 if feed == "candles":
                     self._push_candle(name)
-                else:
+                elif self._source.lists(name):
                     self._push_book(feed, name)
 
     def _push_book(self, feed: LaterFeed, symbol: str) -> None:
@@ -46,6 +46,8 @@ class LaterPushes:
 
     def _push_candle(self, name: str) -> None:
         symbol, _, kind = name.rpartition("_")
+        if not self._source.lists(symbol):
+            return
         now = self._source.now()
         start = now // _NS_PER_S - CANDLE_MINUTES[kind] * 60
         candles = self._source.candles(symbol, CANDLE_MINUTES[kind], start, now // _NS_PER_S + 1)

@@ -1,5 +1,6 @@
 """What the exchange sends by the clock: tickers ten times a second, snapshots every two seconds."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,8 @@ SNAPSHOT_EVERY_NS = 2_000_000_000
 
 
 def _figures(ticker: Ticker) -> Ticker:
-    """Strip the sequence, so that tickers compare by what they say."""
-    return replace(ticker, sequence=0)
+    """Strip sequence and time, so that tickers compare by what they say."""
+    return replace(ticker, sequence=0, ts_event=None)
 
 
 class TickerPushes:
@@ -30,7 +31,7 @@ class TickerPushes:
     def push_symbols(self) -> None:
         """Push the changed tickers of all subscribed symbols."""
         for symbol in self._hub.topics("ticker"):
-            if symbol != ALL:
+            if symbol != ALL and self._source.lists(symbol):
                 self._push(symbol, symbol, "symbol")
 
     def push_all(self) -> None:
@@ -48,26 +49,36 @@ class TickerPushes:
         self._hub.publish(Push("ticker", name, ticker.sequence, ticker.sequence, message))
 
 
-class SnapshotPushes:
-    """Push the 24-hour figures of subscribed symbols (an object) and markets (a list)."""
+Snapshots = Callable[[Source, str, int], list[MarketSnapshot]]
+"""Source, name of a symbol or market, now in ms → what the snapshot topic says about it."""
 
-    def __init__(self, source: Source, hub: Hub) -> None:
+
+class SnapshotPushes:
+    """Push the 24-hour figures of subscribed symbols and markets, in a dialect's words."""
+
+    def __init__(self, source: Source, hub: Hub, snapshots: Snapshots) -> None:
         self._source = source
         self._hub = hub
+        self._snapshots = snapshots
 
     def push(self) -> None:
         """Push all that are subscribed to."""
-        names = self._hub.topics("snapshot")
-        if not names:
-            return
         now_ms = self._source.now() // 1_000_000
-        days = [self._source.day(instrument.symbol) for instrument in self._source.instruments()]
-        for name in names:
-            members = [day for day in days if name in (day.symbol, day.market)]
-            entries = [snapshot_entry(day, now_ms) for day in members]
-            sequence = max(day.sequence for day in members)
-            message = MarketSnapshot(name, sequence, entries, is_list="-" not in name)
-            self._hub.publish(Push("snapshot", name, sequence, sequence, message))
+        for name in self._hub.topics("snapshot"):
+            for message in self._snapshots(self._source, name, now_ms):
+                sequence = message.sequence
+                self._hub.publish(Push("snapshot", name, sequence, sequence, message))
+
+
+def days_of(source: Source, name: str) -> list[DayFigures]:
+    """Return the figures of a symbol, or of every symbol of a market; none where neither is listed.
+
+    A name with a hyphen is a symbol's: markets are called by one currency.
+    """
+    if "-" in name:
+        return [source.day(name)] if source.lists(name) else []
+    days = [source.day(instrument.symbol) for instrument in source.instruments()]
+    return [day for day in days if day.market == name]
 
 
 def snapshot_entry(day: DayFigures, now_ms: int) -> dict[str, Any]:
@@ -75,27 +86,27 @@ def snapshot_entry(day: DayFigures, now_ms: int) -> dict[str, Any]:
     return {
         "trading": True,
         "symbol": day.symbol,
-        "buy": _number(day.buy),
-        "sell": _number(day.sell),
+        "buy": number_text(day.buy),
+        "sell": number_text(day.sell),
         "sort": NumberText("100"),
-        "volValue": _number(day.vol_value),
+        "volValue": number_text(day.vol_value),
         "baseCurrency": day.base_currency,
         "market": day.market,
         "quoteCurrency": day.quote_currency,
         "symbolCode": day.symbol,
         "datetime": NumberText(str(now_ms)),
-        "high": _number(day.high),
-        "vol": _number(day.vol),
-        "low": _number(day.low),
-        "changePrice": _number(day.change_price),
-        "changeRate": _number(day.change_rate),
-        "lastTradedPrice": _number(day.last),
+        "high": number_text(day.high),
+        "vol": number_text(day.vol),
+        "low": number_text(day.low),
+        "changePrice": number_text(day.change_price),
+        "changeRate": number_text(day.change_rate),
+        "lastTradedPrice": number_text(day.last),
         "board": NumberText("0"),
         "mark": NumberText("0"),
     }
 
 
-def _number(text: str | None) -> NumberText | None:
+def number_text(text: str | None) -> NumberText | None:
     """Write exact decimal text as a JSON number, small ones with an exponent as the venue does."""
     if text is None:
         return None

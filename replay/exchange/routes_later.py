@@ -1,17 +1,25 @@
-"""REST paths of later years that today's clients ask for, answered from the same books.
+"""REST answers of later years that today's clients ask for, from the same books.
 
-Nothing here is in the document of February 2019. What cannot be told truthfully, such as margin,
-announcements and everything behind a key, is not served: it answers 404 like any unknown path. The
-full books moved behind a key in 2021; here they stay public, and a signature is not looked at.
+Nothing here is in the document of February 2019. What cannot be told truthfully, such as loans and
+announcements, is not served: it answers 404 like any unknown path.
 """
 
 from typing import Any
 
 from aiohttp import web
 
-from replay.exchange.routes_rest import BadParameter, RestRoutes, json_response
+from replay.exchange.responses import BadParameter, json_response
+from replay.exchange.routes_rest import RestRoutes
 from replay.exchange.source import Source
 from schemas.kucoin.rest import Instrument, format_answer
+
+_CALL_AUCTION = (
+    "callauctionPriceFloor",
+    "callauctionPriceCeiling",
+    "callauctionFirstStageStartTime",
+    "callauctionSecondStageStartTime",
+    "callauctionThirdStageStartTime",
+)
 
 
 class LaterRoutes:
@@ -29,24 +37,10 @@ class LaterRoutes:
         self._source = source
         self._rest = rest
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        """Register every path."""
-        for path, handler in (
-            ("/api/v1/status", self.status),
-            ("/api/v1/my-ip", self.my_ip),
-            ("/api/v2/symbols", self.symbols),
-            ("/api/v2/symbols/{symbol}", self.symbol),
-            ("/api/v2/currencies/{currency}", self.currency),
-            ("/api/v3/currencies", self.currencies),
-            ("/api/v3/currencies/{currency}", self.currency),
-            ("/api/v3/market/orderbook/level2", self._rest.level2_v2),
-            ("/api/v3/market/orderbook/level3", self._rest.level3),
-        ):
-            router.add_get(path, handler)
-
     async def status(self, _request: web.Request) -> web.Response:
-        """Say that the market is open: it is whenever it can answer."""
-        return json_response(format_answer({"status": "open", "msg": ""}))
+        """Say whether the market is open."""
+        state = self._source.state()
+        return json_response(format_answer({"status": state.status, "msg": state.message}))
 
     async def my_ip(self, request: web.Request) -> web.Response:
         """Tell the client the address it comes from."""
@@ -90,8 +84,16 @@ class LaterRoutes:
             "quoteIncrement": instrument.quote_increment,
             "priceIncrement": instrument.price_increment,
             "minFunds": instrument.quote_min_size,
+            "priceLimitRate": "0.1",
             "isMarginEnabled": False,
             "enableTrading": instrument.enable_trading,
+            "feeCategory": 1,
+            "makerFeeCoefficient": "1.00",
+            "takerFeeCoefficient": "1.00",
+            "st": False,
+            **dict.fromkeys(_CALL_AUCTION),
+            "callauctionIsEnabled": False,
+            "tradingStartTime": None,
         }
 
 

@@ -1,16 +1,19 @@
 """The REST side: bullet-public, books, tickers, trades, symbols.
 
-Every public path of the document; answers are enveloped as it says.
+Handlers of what the document of 2019 has; a dialect says at which paths they stand. Answers are
+enveloped as it says.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
+from replay.exchange.api_keys import ApiKeys, ServedKey
 from replay.exchange.candle_types import CANDLE_MINUTES
 from replay.exchange.faults import FaultPlan
 from replay.exchange.fiat_prices import dollar_prices
+from replay.exchange.responses import BadParameter, json_response
 from replay.exchange.source import DayFigures, Source
 from replay.exchange.tokens import Tokens
 from schemas.kucoin.rest import (
@@ -19,7 +22,6 @@ from schemas.kucoin.rest import (
     Instrument,
     format_all_tickers,
     format_answer,
-    format_api_error,
     format_book,
     format_bullet,
     format_histories,
@@ -29,24 +31,13 @@ from schemas.kucoin.rest import (
 )
 
 NS_PER_MS = 1_000_000
-URL_NOT_FOUND, BAD_REQUEST, PARAMETER_ERROR = "404000", "400000", "400100"
 CANDLES_MAX = 1_500
 
 _WEBSOCKET_SCHEME = {"http": "ws", "https": "wss"}
 
 
-class BadParameter(Exception):
-    """A request with a parameter that is missing or means nothing; answered 400100."""
-
-
-def json_response(body: bytes, status: int = 200) -> web.Response:
-    """Return a JSON answer."""
-    return web.Response(body=body, status=status, content_type="application/json")
-
-
-def error_response(status: int, code: str, message: str) -> web.Response:
-    """Return an envelope that says no."""
-    return json_response(format_api_error(code, message), status)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+TickerRow = Callable[[Instrument, DayFigures], Mapping[str, Any]]
 
 
 class RestRoutes:
@@ -60,6 +51,10 @@ class RestRoutes:
         Issues what a websocket connects with.
     faults : FaultPlan
         May make a book older than now.
+    keys : ApiKeys
+        Who may ask for what is signed.
+    ticker_row : callable
+        Tells a symbol's entry of `allTickers` in the dialect's words.
     ping_interval_ms, ping_timeout_ms : int
         Told to clients by bullet-public.
     """
@@ -69,39 +64,19 @@ class RestRoutes:
         source: Source,
         tokens: Tokens,
         faults: FaultPlan,
+        keys: ApiKeys,
+        ticker_row: TickerRow,
         *,
         ping_interval_ms: int,
         ping_timeout_ms: int,
     ) -> None:
+        self.keys = keys
+        self._ticker_row = ticker_row
         self._source = source
         self._tokens = tokens
         self._faults = faults
         self._ping_interval_ms = ping_interval_ms
         self._ping_timeout_ms = ping_timeout_ms
-
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        """Register every path."""
-        router.add_post("/api/v1/bullet-public", self.bullet_public)
-        book = "/market/orderbook"
-        for path, handler in (
-            ("/api/v1/timestamp", self.timestamp),
-            ("/api/v1/symbols", self.symbols),
-            ("/api/v1/currencies", self.currencies),
-            ("/api/v1/currencies/{currency}", self.currency),
-            ("/api/v1/prices", self.prices),
-            ("/api/v1/markets", self.markets),
-            ("/api/v1/market/allTickers", self.all_tickers),
-            ("/api/v1/market/stats", self.stats),
-            ("/api/v1/market/histories", self.histories),
-            ("/api/v1/market/candles", self.candles),
-            (f"/api/v1{book}/level1", self.level1),
-            (f"/api/v1{book}/level2_20", self.level2_part(20)),
-            (f"/api/v1{book}/level2_100", self.level2_part(100)),
-            (f"/api/v1{book}/level2", self.level2_v1),
-            (f"/api/v2{book}/level2", self.level2_v2),
-            (f"/api/v1{book}/level3", self.level3),
-        ):
-            router.add_get(path, handler)
 
     async def bullet_public(self, request: web.Request) -> web.Response:
         """Issue a token and say where to connect with it."""
@@ -156,17 +131,15 @@ class RestRoutes:
 
     async def all_tickers(self, _request: web.Request) -> web.Response:
         """Answer the 24-hour figures of every symbol."""
-        names = ("buy", "sell", "changeRate", "changePrice", "high", "low", "vol", "last")
-        tickers = []
-        for instrument in self._source.instruments():
-            day = self._source.day(instrument.symbol)
-            fields = _stats_fields(day)
-            tickers.append({"symbol": day.symbol, **{name: fields[name] for name in names}})
+        tickers = [
+            dict(self._ticker_row(instrument, self._source.day(instrument.symbol)))
+            for instrument in self._source.instruments()
+        ]
         return json_response(format_all_tickers(self._source.now(), tickers))
 
     async def stats(self, request: web.Request) -> web.Response:
         """Answer the 24-hour figures of one symbol."""
-        fields = _stats_fields(self._source.day(self._symbol(request)))
+        fields = stats_fields(self._source.day(self._symbol(request)))
         time = self._source.now() // NS_PER_MS
         return json_response(format_answer({**fields, "time": time}))
 
@@ -186,10 +159,10 @@ class RestRoutes:
         candles = self._source.candles(symbol, CANDLE_MINUTES[kind], start, end)
         return json_response(format_answer([candle.row() for candle in candles[:CANDLES_MAX]]))
 
-    def level2_part(self, depth: int) -> Callable[[web.Request], Any]:
+    def level2_part(self, depth: int) -> Handler:
         """Return the handler of a book cut to `depth` levels a side."""
 
-        async def level2(request: web.Request) -> web.Response:
+        async def level2(request: web.Request) -> web.StreamResponse:
             book = self._l2_book(request)
             book.bids, book.asks = book.bids[:depth], book.asks[:depth]
             return json_response(format_book(book))
@@ -205,6 +178,50 @@ class RestRoutes:
     async def level2_v2(self, request: web.Request) -> web.Response:
         """Answer the full level-2 book, best first on both sides."""
         return json_response(format_book(self._l2_book(request)))
+
+    def signed(self, handler: Handler) -> Handler:
+        """Return a handler that answers only who signed the request with a key that may read."""
+
+        async def checked(request: web.Request) -> web.StreamResponse:
+            await self.key_of(request)
+            return await handler(request)
+
+        return checked
+
+    async def key_of(self, request: web.Request) -> ServedKey:
+        """Return the key a request was signed with.
+
+        Raises
+        ------
+        Unauthorized
+            It was not, or not as it must be.
+        """
+        return self.keys.check(
+            request.headers,
+            request.method,
+            request.raw_path,
+            await request.text(),
+            self._source.now(),
+        )
+
+    async def api_key(self, request: web.Request) -> web.Response:
+        """Tell the owner of a key what it may do."""
+        key = await self.key_of(request)
+        return json_response(
+            format_answer(
+                {
+                    "uid": 100_000_001,
+                    "subName": "",
+                    "remark": "booktape",
+                    "apiKey": key.key,
+                    "apiVersion": int(key.version),
+                    "permission": ",".join(key.permissions),
+                    "ipWhitelist": "",
+                    "isMaster": True,
+                    "createdAt": 1_728_443_843_000,
+                }
+            )
+        )
 
     async def level3(self, request: web.Request) -> web.Response:
         """Answer every resting order, best first, in queue order."""
@@ -236,7 +253,7 @@ class RestRoutes:
         symbol = request.query.get("symbol")
         if not symbol:
             raise BadParameter("symbol is required")
-        if all(symbol != instrument.symbol for instrument in self._source.instruments()):
+        if not self._source.lists(symbol):
             raise BadParameter(f"symbol {symbol} does not exist")
         return symbol
 
@@ -294,7 +311,8 @@ def _seconds(request: web.Request, name: str, default: int) -> int:
     return int(text)
 
 
-def _stats_fields(day: DayFigures) -> dict[str, Any]:
+def stats_fields(day: DayFigures) -> dict[str, Any]:
+    """Return the fields of `stats` but for its time."""
     return {
         "symbol": day.symbol,
         "high": day.high,

@@ -14,15 +14,18 @@ class Tokens:
     ----------
     seed : int
         Tokens look like the exchange's and differ from each other; they protect nothing.
+    life_ns : int
+        How long a token is good to connect with.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, life_ns: int = LIFE_NS) -> None:
+        self._life_ns = life_ns
         self._random = random.Random(f"{seed}/tokens")
         # Oldest first, because dicts keep order.
         self._issued: dict[str, int] = {}
 
     def issue(self, now: int) -> str:
-        """Return a new token, valid for 24 hours from `now` (ns)."""
+        """Return a new token, issued at `now` (ns)."""
         body, mark = (
             base64.urlsafe_b64encode(self._random.randbytes(size)).decode() for size in (96, 16)
         )
@@ -33,6 +36,6 @@ class Tokens:
         return token
 
     def is_valid(self, token: str, now: int) -> bool:
-        """Tell whether `token` was issued here less than 24 hours ago."""
+        """Tell whether `token` was issued here and is not too old."""
         issued = self._issued.get(token)
-        return issued is not None and now - issued < LIFE_NS
+        return issued is not None and now - issued < self._life_ns

@@ -1,9 +1,11 @@
 """What a subscription's topic text means here: which feeds, of which symbols."""
 
+from collections.abc import Mapping
+
 from replay.exchange.candle_types import CANDLE_MINUTES
 from replay.exchange.hub import Topic
 from replay.exchange.source import FEEDS, LATER_FEEDS, Feed, Source
-from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from schemas.kucoin.profile import Profile
 from schemas.kucoin.topics import ALL, parse_topic
 
 PREFIX_OF_LATER_FEED = dict(
@@ -20,29 +22,67 @@ PREFIX_OF_LATER_FEED = dict(
 )
 """Topics of later years; candles are named by symbol and length, as in ``BTC-USDT_1min``."""
 
-_FEED_OF_PREFIX: dict[str, Feed] = {KUCOIN_2019.topics[feed]: feed for feed in FEEDS} | {
-    prefix: feed for feed, prefix in PREFIX_OF_LATER_FEED.items()
-}
+NOT_UNDERSTOOD, NOT_FOUND = 400, 404
 
 
-def resolve_topics(source: Source, text: str) -> set[Topic] | None:
-    """Return the topics of a comma list; None if any of it is not there.
+class TopicRefused(Exception):
+    """A topic that cannot be subscribed to; code and text are the exchange's."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+        super().__init__(f"{code}: {text}")
+
+
+def feeds_by_prefix(profile: Profile) -> dict[str, Feed]:
+    """Return the feed behind each prefix a dialect has, those of later years among them."""
+    documented: dict[str, Feed] = {
+        profile.topics[feed]: feed for feed in FEEDS if feed in profile.topics
+    }
+    return documented | {prefix: feed for feed, prefix in PREFIX_OF_LATER_FEED.items()}
+
+
+def resolve_topics(source: Source, feeds: Mapping[str, Feed], text: str) -> set[Topic]:
+    """Return the topics of a comma list; one name that is not listed refuses the whole list.
 
     Spaces around a name mean nothing: the exchange took them for years, and clients wrote them.
+
+    Raises
+    ------
+    TopicRefused
+        Any of it is not there.
     """
     prefix, written = parse_topic(text)
-    feed = _FEED_OF_PREFIX.get(prefix)
+    feed = feeds.get(prefix)
     names = {name.strip() for name in written}
     if feed is None or not names:
-        return None
-    symbols = {instrument.symbol for instrument in source.instruments()}
-    if feed == "candles":
-        pairs = [name.rpartition("_") for name in names]
-        if any(symbol not in symbols or kind not in CANDLE_MINUTES for symbol, _, kind in pairs):
-            return None
-    elif not names <= symbols | _other_names(source, feed):
-        return None
+        raise _not_found(text)
+    others = _other_names(source, feed)
+    for name in names:
+        symbol = name
+        if feed == "candles":
+            symbol, _, kind = name.rpartition("_")
+            if kind not in CANDLE_MINUTES:
+                raise _not_found(text)
+        if not source.lists(symbol) and name not in others:
+            raise _not_found(text)
     return {(feed, name) for name in names}
+
+
+def refuse_spaces(text: str) -> None:
+    """Refuse a list with a space in it, as the exchange has done since February 2026.
+
+    Raises
+    ------
+    TopicRefused
+        There is one.
+    """
+    if any(letter.isspace() for letter in text):
+        raise TopicRefused(NOT_UNDERSTOOD, f"topic {text} is invalid: spaces are not allowed")
+
+
+def _not_found(text: str) -> TopicRefused:
+    return TopicRefused(NOT_FOUND, f"topic {text} is not found")
 
 
 def _other_names(source: Source, feed: Feed) -> set[str]:

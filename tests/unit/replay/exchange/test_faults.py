@@ -103,16 +103,25 @@ def test_connections_are_struck_by_the_clock_once() -> None:
     assert len(faults.due("silence", 300 * S)) == 1
 
 
-def test_429_for_a_time_or_at_a_rate() -> None:
-    faults = plan("429@3s:for=2s")
-    assert [faults.too_many_requests((100 + t) * S) for t in (2, 3, 4, 5)] == [
-        False,
-        True,
-        True,
-        False,
+@pytest.mark.parametrize("kind", ["429", "429000", "200002", "1015"])
+def test_refusals_for_a_time_or_at_a_rate(kind: str) -> None:
+    faults = plan(f"{kind}@3s:for=2s")
+    assert [faults.refusal((100 + t) * S) for t in (2, 3, 4, 5)] == [
+        None,
+        (kind, 2 * S),
+        (kind, S),
+        None,
     ]
-    faults = plan("429=0.5")
-    assert 40 < sum(faults.too_many_requests(0) for _ in range(100)) < 60
+    faults = plan(f"{kind}=0.5")
+    struck = [faults.refusal(0) for _ in range(100)]
+    assert 40 < struck.count((kind, 0)) < 60
+    assert set(struck) == {None, (kind, 0)}
+
+
+def test_the_network_in_front_refuses_first() -> None:
+    faults = plan("429@0s:for=9s", "1015@1s:for=1s")
+    assert faults.refusal(101 * S) == ("1015", S)
+    assert faults.refusal(103 * S) == ("429", 6 * S)
 
 
 def test_what_is_carried_out_is_written_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import orjson
 
+from replay.exchange.dialects.kucoin_2019 import Dialect2019
 from replay.exchange.hub import Hub
 from replay.exchange.periodic import SnapshotPushes, TickerPushes, snapshot_entry
 from replay.exchange.source import DayFigures, Push
@@ -57,7 +58,7 @@ def test_numbers_are_json_numbers_with_every_digit() -> None:
 
 def test_snapshot_of_a_symbol_is_an_object_and_of_a_market_a_list() -> None:
     source, hub, ear = SyntheticSource(["BTC-USDT", "WIN-USDT", "ETH-BTC"]), Hub(), Ear()
-    pushes = SnapshotPushes(source, hub)
+    pushes = SnapshotPushes(source, hub, Dialect2019().snapshots)
     pushes.push()
     hub.subscribe(ear, ("snapshot", "WIN-USDT"))
     hub.subscribe(ear, ("snapshot", "USDT"))
