@@ -252,7 +252,7 @@ def _moment_row(
 ) -> pa.RecordBatch:
     """Return the best prices now, or those that another book of this very moment shows."""
     _, ts_event, sequence = replay.moment()
-    shown = shown or replay
+    shown = replay if shown is None else shown
     return _bbo_batch(
         piece.interval.symbol,
         shown,

@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from tests.support.naive import NaiveL2, NaiveL3
+from tests.support.naive import NaiveL2, NaiveL3, is_inside
 from tests.support.pipeline_rows import Made
 
 
@@ -70,6 +70,9 @@ def judge_ledger(made: Made) -> None:
 def judge_books(made: Made, symbol: str, stream: str) -> int:
     """Replay a book from its rows alone and compare it with every other full book.
 
+    A partial book is compared inside the bounds it has at that moment; a keyframe with deeper ones
+    seeds it again.
+
     Returns
     -------
     int   full books compared that did not seed the book
@@ -93,7 +96,11 @@ def judge_books(made: Made, symbol: str, stream: str) -> int:
     for ordinal, event in events:
         if isinstance(event, list):
             book = NaiveL2() if stream == "l2" else NaiveL3()
-            book.seed(*(_side(event, side, stream) for side in ("bid", "ask")))
+            sides = [_side(event, side, stream) for side in ("bid", "ask")]
+            if stream == "l2":
+                book.seed(*sides, _bounds(event))
+            else:
+                book.seed(*sides)
             last_end = event[0]["sequence"]
             continue
         if stream == "l2":
@@ -120,7 +127,21 @@ def judge_books(made: Made, symbol: str, stream: str) -> int:
             mine = book.whole()
             if stream == "l3":
                 mine = tuple([(n, p, s) for p, s, n in orders] for orders in mine)
-            assert list(mine) == whole
+                assert list(mine) == whole
+                continue
+            bounds = _bounds(keyframes[ordinal])
+            for side, ours, told, old, new in zip(
+                ("bid", "ask"), mine, whole, book.known, bounds, strict=True
+            ):
+                assert [row for row in told if is_inside(side, row[0], old)] == [
+                    row for row in ours if is_inside(side, row[0], old)
+                ]
+                if old == new:
+                    assert told == ours
+                else:
+                    assert old is not None, "a whole side stays whole"
+                    assert new is None or is_inside(side, old, new), "known depth never shrinks"
+            book.seed(*whole, bounds)
     assert all(row["sequence"] is not None for row in private)
     return compared
 
@@ -132,6 +153,11 @@ def _side(rows: list[dict[str, Any]], side: str, stream: str) -> list[tuple]:
     return [
         (*(row[name] for name in names), number(row, "price"), number(row, "size")) for row in found
     ]
+
+
+def _bounds(rows: list[dict[str, Any]]) -> tuple[Decimal | None, Decimal | None]:
+    """Return to which prices a full book is known."""
+    return number(rows[0], "known_bid_from"), number(rows[0], "known_ask_to")
 
 
 def _change_l2(book: NaiveL2, row: dict[str, Any]) -> None:

@@ -166,3 +166,54 @@ def test_the_command_says_no_with_its_exit_code(archive: Archive, tmp_path: Path
     outcome = CliRunner().invoke(main, words)
     assert outcome.exit_code == 1
     assert "4 books compared with the exchange at the same sequence, 2 equal" in outcome.stdout
+
+
+@pytest.fixture
+def partial(tmp_path: Path) -> Iterator[Archive]:
+    """Known of ABC at first: bids from 8.5, asks to 11; at 101 a bid far below, at 102 no ask."""
+    builder = ArchiveBuilder(tmp_path / "archive")
+    l2 = builder.book(ABC)
+    l2.snapshot(T0, 100, [("9", "1"), ("8.5", "1")], [("11", "1")], known=("8.5", "11"))
+    l2.message(T0 + S, [("bid", "7", "2")])
+    l2.message(T0 + 2 * S, [("ask", "11", "0")])
+    l2.message(T0 + 3 * S, [("bid", "9", "0"), ("bid", "8.5", "0")])
+    builder.write()
+    with Archive(builder.root) as tape:
+        yield tape
+
+
+PARTLY = [
+    book("l2", 100, [["9", "1"], ["8.5", "1"], ["8", "4"]], [["11", "1"], ["12", "5"]]),
+    book("l2", 101, [["9", "1"], ["8.5", "1"], ["8", "4"], ["7", "2"]], [["11", "1"], ["12", "5"]]),
+    book("l2", 102, [["9", "1"], ["8.5", "1"], ["8", "4"], ["7", "2"]], [["12", "5"]]),
+    book("l2", 104, [["8", "4"], ["7", "2"]], [["12", "5"]]),
+]
+
+
+def test_a_partial_book_must_be_right_to_its_bound_and_say_no_more(
+    partial: Archive, tmp_path: Path
+) -> None:
+    report = check(partial, tmp_path, PARTLY)
+    assert report.ok, report.lines()
+    (count,) = report.counts
+    assert (count.equal, count.partial, count.empty, count.touch_unknown) == (3, 3, 1, 2)
+    assert report.lines()[1].startswith("  3 of the compared inside their known depth, 1 more with")
+
+
+@pytest.mark.parametrize(
+    ("at", "side", "rows", "says"),
+    [
+        (1, "bids", [["9", "1"], ["8.5", "2"], ["7", "2"]], "bids, row 2: rebuilt [('8.5', '1')]"),
+        (1, "asks", [["10.5", "1"], ["11", "1"]], "asks, row 1: rebuilt [('11', '1')]"),
+        (1, "bids", [["9", "1"], ["8.5", "1"], ["7", "3"]], "bids, beyond the known depth"),
+        (3, "bids", [["8.7", "4"], ["7", "2"]], "bids, row 1: rebuilt [], exchange [('8.7', '4')]"),
+    ],
+)
+def test_a_level_of_a_partial_book_that_is_not_the_exchanges_is_a_difference(
+    partial: Archive, tmp_path: Path, at: int, side: str, rows: list, says: str
+) -> None:
+    lines = [dict(line) for line in PARTLY]
+    lines[at][side] = rows
+    report = check(partial, tmp_path, lines)
+    assert not report.ok
+    assert says in report.counts[0].differences[0]

@@ -128,3 +128,59 @@ def test_only_the_first_differences_are_kept_but_all_are_counted(tmp_path):
         report = tape.verify()
     assert (report.unequal, len(report.differences)) == (30, 20)
     assert "and 10 more" in report.lines()
+
+
+def told_again(root: Path, deeper: tuple[str, str] = ("7", "14")) -> ArchiveBuilder:
+    """A partial book whose price walks away, told again deeper, with an audit of its own depth."""
+    builder = ArchiveBuilder(root)
+    stream = builder.book(SYMBOL)
+    stream.snapshot(T0, 10, [("9", "1"), ("8", "1")], [("10", "1")], known=("8", "10"))
+    stream.message(T0 + S, [("bid", "9", "0"), ("bid", "8", "0"), ("bid", "7", "2")]).keyframe()
+    stream.message(T0 + 2 * S, [("ask", "10", "0")])
+    stream.reseed(T0 + 3 * S, [("7", "2")], [("13", "1"), ("14", "2")], known=deeper)
+    stream.message(T0 + 4 * S, [("ask", "12", "1")])
+    stream.audit(T0 + 4 * S, stream.sequence, [("7", "2")], [("12", "1")], known=("7", "12"))
+    builder.write()
+    return builder
+
+
+def test_how_deep_partial_books_were_compared_is_counted(tmp_path):
+    with Archive(told_again(tmp_path / "partial").root) as tape:
+        report = tape.verify()
+        assert report.ok, report.lines()
+    # The keyframe after the walk has an ask in common; at the reseed nothing is left.
+    assert report.counts["keyframes"] == {
+        "equal": 1, "unequal": 0, "inconclusive": 0, "partial": 1, "empty": 1,
+    }  # fmt: skip
+    assert report.counts["audits"] == {
+        "equal": 1, "unequal": 0, "inconclusive": 0, "partial": 1, "empty": 1,
+    }  # fmt: skip
+    assert "keyframes: 1 equal, 1 of them inside a known depth, 1 with nothing known in common" in (
+        report.lines()
+    )
+
+
+@pytest.mark.parametrize("dataset", ["l2_updates", "book_snapshots"])
+def test_a_level_inside_the_bound_of_a_partial_book_must_be_right(tmp_path, dataset):
+    builder = told_again(tmp_path / "partial")
+
+    def spoil(rows: list[dict]) -> None:
+        rows[-1]["size_mantissa"] += 1
+
+    change(builder.root, dataset, spoil)
+    with Archive(builder.root) as tape:
+        assert {d.what for d in tape.verify().differences} == {"audits"}
+
+
+def test_a_keyframe_that_knows_less_than_the_book_before_it_is_found(tmp_path):
+    builder = told_again(tmp_path / "partial")
+
+    def narrow(rows: list[dict]) -> None:
+        for row in rows:
+            if row["origin"] == "keyframe" and row["known_bid_from_mantissa"] == 700:
+                row["known_bid_from_mantissa"] = 900
+
+    change(builder.root, "book_snapshots", narrow)
+    with Archive(builder.root) as tape:
+        lines = tape.verify().lines()
+    assert any("bids known to 9 only, and known to 8 before it" in line for line in lines), lines
