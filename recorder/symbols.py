@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from schemas.kucoin.rest import Instrument
@@ -145,7 +146,7 @@ class Selection:
         recorded : iterable      symbols recorded now: one of these leaves a top only when it is
             clearly out of it, so that two neighbours in rank do not take turns
         """
-        trading = [each.symbol for each in instruments if each.enable_trading]
+        trading = dict.fromkeys(each.symbol for each in instruments if each.enable_trading)
         listed = {each.symbol for each in instruments}
         ranked = _rank(instruments, tickers) if self.needs_tickers else []
         held = frozenset(recorded)
@@ -166,7 +167,7 @@ class Selection:
         symbols = tuple(dict.fromkeys(i.symbol for i in instruments if i.symbol in chosen))
         return Resolution(
             symbols,
-            tuple(symbol for symbol in symbols if symbol not in set(trading)),
+            tuple(symbol for symbol in symbols if symbol not in trading),
             tuple(name for name in self.names if name not in listed),
             tuple(unmatched),
         )
@@ -213,8 +214,9 @@ def _best(ranked: Sequence[str], count: int, recorded: frozenset[str]) -> list[s
     """Take the first `count`, those recorded before newcomers where ranks are close."""
     slack = max(1, count // _SLACK_SHARE)
     staying = [symbol for symbol in ranked[: count + slack] if symbol in recorded][:count]
-    coming = [symbol for symbol in ranked if symbol not in set(staying)]
-    return staying + coming[: count - len(staying)]
+    kept = frozenset(staying)
+    coming = (symbol for symbol in ranked if symbol not in kept)
+    return staying + list(islice(coming, count - len(staying)))
 
 
 def _rank(instruments: Sequence[Instrument], tickers: Sequence[Mapping[str, Any]]) -> list[str]:

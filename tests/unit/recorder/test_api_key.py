@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import pickle
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +25,10 @@ from recorder.api_key import (
 )
 from recorder.config import Config
 from recorder.logs import configure_logs, get_log
+from schemas.kucoin.profiles import PROFILES
 from schemas.kucoin.signing import sign_headers
 
+ROOT = Path(__file__).resolve().parents[3]
 KEY, SECRET, PASSPHRASE = "made-up-key-000111222", "made-up-secret-333", "made-up passphrase"
 GOOD = f'key = "{KEY}"\nsecret = "{SECRET}"\npassphrase = "{PASSPHRASE}"\n'
 
@@ -201,6 +205,54 @@ def test_nothing_shows_a_key(capsys: pytest.CaptureFixture[str], form: Any) -> N
     assert "ApiKey(made" in written
     assert_hidden(written)
     assert key.redact(f"you sent {KEY}, {SECRET} and {PASSPHRASE}") == "you sent …, … and …"
+
+
+def _paths_in_code() -> set[str]:
+    """Every API path that stands in the code, docstrings aside."""
+    found: set[str] = set()
+    for package in ("recorder", "replay", "schemas"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            found |= {
+                node.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in said
+                and re.match(r"/?api/", node.value)
+            }
+    return found
+
+
+def test_no_endpoint_that_orders_or_moves_funds_is_in_the_code() -> None:
+    paths = _paths_in_code()
+    assert "/api/v1/user/api-key" in paths, "the search finds what is there"
+    acting = re.compile(r"order(?!book)|transfer|withdraw|deposit|account|fills|margin|convert")
+    assert {path for path in paths if acting.search(path)} == set()
+
+
+def test_whatever_is_signed_is_a_question() -> None:
+    signed = {
+        path
+        for profile in PROFILES.values()
+        for path in (profile.key_path, *(book.path for book in profile.books if book.signed))
+        if path is not None
+    }
+    assert signed == {
+        "/api/v1/user/api-key",
+        "/api/v3/market/orderbook/level2?symbol={symbol}",
+    }
+    client = ast.parse((ROOT / "recorder" / "transport" / "rest.py").read_text(encoding="utf-8"))
+    requests = [
+        ast.unparse(node)
+        for node in ast.walk(client)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "self._request"
+    ]
+    assert sorted(requests) == [
+        "self._request('GET', path, signed=signed)",
+        "self._request('POST', path, signed=False)",
+    ], "only a GET is ever signed"
 
 
 def test_a_key_goes_to_no_child_process() -> None:
