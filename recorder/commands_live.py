@@ -60,11 +60,19 @@ def run_command(config_file: Path, for_s: float | None, status_every_s: float) -
         from recorder.daemon import record
         from recorder.logs import configure_logs
         from recorder.tape import open_tape
+        from recorder.transport.notify import notifier_of_process
 
         config = load_config(config_file)
         configure_logs(config.log.level, config.log.format)
         asyncio.run(
-            record(config, lambda: open_tape(config), for_s=for_s, status_every_s=status_every_s)
+            record(
+                config,
+                lambda: open_tape(config),
+                for_s=for_s,
+                status_every_s=status_every_s,
+                reread=lambda: load_config(config_file),
+                notifier=notifier_of_process(),
+            )
         )
 
 

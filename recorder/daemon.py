@@ -8,41 +8,43 @@ collecting what nobody keeps is the worst a recorder can do.
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
-
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from typing import Any, TypeVar
 
 from recorder.api_key import load_api_key
-from recorder.clock import stamp_line
-from recorder.collector import Collector
 from recorder.config import Config
-from recorder.intake import Intake, WriterDied
+from recorder.errors import RecorderError
+from recorder.health.app import Commands, make_app
+from recorder.health.monitor import Monitor, Subject
+from recorder.health.status import STOPPING
+from recorder.live import Live
 from recorder.logs import Log, get_log
-from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
 from recorder.rest_log import LoggedRest
 from recorder.startup import Greeting, greet_venue
 from recorder.storage.known_symbols import known_symbols
 from recorder.subscriptions import Plan
 from recorder.tape import Tape
+from recorder.transport.http_server import CONTROL_SOCKET, HttpServer
+from recorder.transport.notify import READY, STOPPING_NOW, WATCHDOG, Notifier
 from recorder.transport.rate_limit import open_budgets
-from recorder.transport.rest import RestClient, RestFailed
-from recorder.transport.session import Session, open_session
+from recorder.transport.rest import RestClient
+from recorder.transport.session import open_session
 
-# Often enough that a part is never a second late, rare enough to cost nothing.
-ROLL_CHECK_S = 1.0
 STATUS_EVERY_S = 10.0
 # A whole archive opens in less; minutes of a busy market do not.
 RECOVERY_TELL_S = 2.0
+# Said with every word of a long recovery, or of a long end: the manager shall wait on.
+PATIENCE_S = 60.0
+# A manager that watches us is told twice as often as it wants to hear.
+WATCHDOG_SHARE = 0.5
+
+T = TypeVar("T")
 
 
 async def record(
@@ -51,6 +53,8 @@ async def record(
     *,
     for_s: float | None = None,
     status_every_s: float = STATUS_EVERY_S,
+    reread: Callable[[], Config] | None = None,
+    notifier: Notifier | None = None,
 ) -> None:
     """Record until SIGTERM, SIGINT, or `for_s` seconds after the first connection was asked for.
 
@@ -58,100 +62,157 @@ async def record(
     ----------
     open_tape : callable   opens the archive; called in the writer's thread, after the venue
         answered and listed every symbol
+    reread : callable      reads the configuration again, for SIGHUP and `recorder reload`
+    notifier : Notifier    tells the service manager
 
     Raises
     ------
     RecorderError   bad input, a venue that is not there, or a writer that failed
     """
-    stop = asyncio.Event()
-    with _Signals(stop):
-        await _Run(config, open_tape, stop, for_s, status_every_s).record()
+    daemon = _Daemon(config, open_tape, reread, notifier or Notifier())
+    with _Signals(daemon.stop, daemon.hang_up):
+        await daemon.run(for_s, status_every_s)
 
 
 class _Signals:
     """SIGTERM and SIGINT set an event, once; a second one has its usual, harsher effect."""
 
-    def __init__(self, stop: asyncio.Event) -> None:
+    def __init__(self, stop: asyncio.Event, hang_up: Callable[[], None]) -> None:
         self._stop = stop
+        self._hang_up = hang_up
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._heard)
+        self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
 
     def _heard(self) -> None:
-        self.__exit__()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(number)
         self._stop.set()
 
 
-class _Run:
+class _Daemon:
+    """The process around a recording: what it asks first, who may look at it, how it ends."""
+
     def __init__(
         self,
         config: Config,
         open_tape: Callable[[], Tape],
-        stop: asyncio.Event,
-        for_s: float | None,
-        status_every_s: float,
+        reread: Callable[[], Config] | None,
+        notifier: Notifier,
     ) -> None:
+        self.stop = asyncio.Event()
         self._config = config
         self._profile = config.profile
         self._open_tape = open_tape
-        self._stop = stop
-        self._for_s = for_s
-        self._status_every_s = status_every_s
-        self._draw = random.Random()
+        self._reread = reread
+        self._notifier = notifier
         self._log: Log = get_log("recorder", venue=self._profile.venue)
-        self._greeting: Greeting | None = None
-        self._plan = Plan(self._profile, config.venue.topics_per_connection)
+        self._monitor = Monitor(self._subject)
+        self._live: Live | None = None
+        self._reloads: set[asyncio.Task[None]] = set()
 
-    async def record(self) -> None:
-        """Ask, open, collect, close."""
-        limits = self._profile.limits
+    async def run(self, for_s: float | None, status_every_s: float) -> None:
+        """Answer, ask, open, record, close."""
+        server = HttpServer()
+        worker = ThreadPoolExecutor(1, "writer")
+        watching = asyncio.create_task(self._watch())
+        try:
+            if (address := self._config.http.address) is not None:
+                url = await server.listen(make_app(self._monitor), *address)
+                self._log.info("health pages", url=url)
+            await self._record(server, worker, for_s, status_every_s)
+        finally:
+            for task in (watching, *self._reloads):
+                task.cancel()
+            await asyncio.gather(watching, *self._reloads, return_exceptions=True)
+            await server.stop()
+            worker.shutdown(wait=False, cancel_futures=True)
+
+    def hang_up(self) -> None:
+        """Reload: what SIGHUP means."""
+        reloading = asyncio.create_task(self._reload_and_tell())
+        self._reloads.add(reloading)
+        reloading.add_done_callback(self._reloads.discard)
+
+    async def _record(
+        self,
+        server: HttpServer,
+        worker: ThreadPoolExecutor,
+        for_s: float | None,
+        status_every_s: float,
+    ) -> None:
+        config = self._config
         first_lines: list[RawLine] = []
         started = (time.time_ns(), time.monotonic_ns())
-        worker = ThreadPoolExecutor(1, "writer")
         async with open_session() as session:
-            key = load_api_key(self._config)
+            key = load_api_key(config)
+            limits = self._profile.limits
+            budgets = open_budgets(limits)
             client = RestClient(
-                session,
-                self._config.rest_url,
-                open_budgets(limits),
-                limits,
-                key.sign if key else None,
+                session, config.rest_url, budgets, limits, key.sign if key else None
             )
-
-            async def greet() -> None:
-                self._greeting = await greet_venue(
+            greeting = await self._unless_stopped(
+                greet_venue(
                     LoggedRest(client, first_lines.append),
                     client,
-                    self._config,
+                    config,
                     key,
-                    known_symbols(self._config.archive),
+                    known_symbols(config.archive),
                     self._log,
                 )
-
-            if not await self._finish_unless_stopped(greet()):
+            )
+            if greeting is None:
                 return
-            assert self._greeting is not None
-            self._plan.change(self._greeting.symbols, self._config.venue.streams)
+            self._monitor.api_key_can_trade = bool(greeting.key_can_trade)
+            plan = Plan(self._profile, config.venue.topics_per_connection)
+            plan.change(greeting.symbols, config.venue.streams)
+            tape = await self._open(worker)
+            self._log = self._log.bind(run_id=tape.run_id)
+            for run in tape.recovered:
+                self._log.warning(
+                    "a crashed run was finished from its raw log",
+                    crashed_run_id=run.run_id,
+                    lines=run.lines,
+                    torn_bytes_cut=run.bytes_cut,
+                )
+            run_start = RawLine(
+                "run_start", *started, fields=self._start_fields(tape.run_id, greeting)
+            )
+            live = Live(
+                config, greeting, plan, session, client, worker, tape, self._monitor, self._log,
+                status_every_s,
+            )  # fmt: skip
+            reason = "internal"
             try:
-                tape = await self._open(worker)
-                self._log = self._log.bind(run_id=tape.run_id)
-                for run in tape.recovered:
-                    self._log.warning(
-                        "a crashed run was finished from its raw log",
-                        crashed_run_id=run.run_id,
-                        lines=run.lines,
-                        torn_bytes_cut=run.bytes_cut,
-                    )
-                run_start = RawLine("run_start", *started, fields=self._start_fields(tape.run_id))
-                await self._collect(session, client, worker, tape, [run_start, *first_lines])
+                await live.start([run_start, *first_lines])
+                self._live = live
+                await self._open_control(server)
+                self._notifier.say(READY, status=f"recording {len(greeting.symbols)} symbols")
+                await live.until(self.stop, for_s)
+                reason = "stopped"
             finally:
-                worker.shutdown(wait=False, cancel_futures=True)
+                self._live = None
+                self._monitor.phase = STOPPING
+                self._notifier.say(STOPPING_NOW, status="publishing what is open")
+                await self._patiently(live.close(reason))
+
+    async def _open_control(self, server: HttpServer) -> None:
+        if not self._config.archive.is_dir():
+            return  # a stand-in without a disk
+        path = self._config.archive / CONTROL_SOCKET
+        app = make_app(self._monitor, Commands(self._reload, self._run_job))
+        try:
+            await server.listen_control(app, path)
+        except OSError as error:
+            # Recording comes first: what cannot be had is a convenience.
+            self._log.warning("no control socket", path=str(path), problem=str(error))
 
     async def _open(self, worker: ThreadPoolExecutor) -> Tape:
         """Open the archive; what takes long there is a crashed run, and is told as it goes on."""
@@ -164,32 +225,40 @@ class _Run:
                 archive=str(self._config.archive),
                 seconds=round(loop.time() - began),
             )
+            self._notifier.extend(PATIENCE_S, "finishing a crashed run from its raw log")
         return opening.result()
 
-    async def _finish_unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Await some work; False when a stop came first."""
+    async def _patiently(self, ending: Coroutine[Any, Any, None]) -> None:
+        """Await the end of the recording, and have the manager wait with us."""
+        task = asyncio.create_task(ending)
+        try:
+            while not (await asyncio.wait({task}, timeout=RECOVERY_TELL_S))[0]:
+                self._notifier.extend(PATIENCE_S, "publishing what is open")
+            task.result()
+        finally:
+            task.cancel()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Await some work; None when a stop came first."""
         task = asyncio.create_task(work)
-        stopped = asyncio.create_task(self._stop.wait())
+        stopped = asyncio.create_task(self.stop.wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                return False
-            task.result()
-            return True
+            return task.result() if task.done() else None
         finally:
             for each in (task, stopped):
                 each.cancel()
             await asyncio.gather(task, stopped, return_exceptions=True)
 
-    def _start_fields(self, run_id: str) -> dict[str, object]:
+    def _start_fields(self, run_id: str, greeting: Greeting) -> dict[str, object]:
         config = self._config
         return {
             "run_id": run_id,
             "version": version("booktape"),
             "profile": self._profile.name,
             "profile_hash": self._profile.hash,
-            "symbols": list(self._greeting.symbols if self._greeting else ()),
-            "signed": self._greeting is not None and self._greeting.signed,
+            "symbols": list(greeting.symbols),
+            "signed": greeting.signed,
             "feeds": list(config.venue.streams),
             "limits": {
                 **asdict(self._profile.limits),
@@ -198,134 +267,50 @@ class _Run:
             },
         }
 
-    async def _collect(
-        self,
-        session: Session,
-        client: RestClient,
-        worker: ThreadPoolExecutor,
-        tape: Tape,
-        first_lines: Sequence[RawLine],
-    ) -> None:
-        config, log = self._config, self._log
-        collector = Collector(
-            self._profile,
-            self._plan,
-            session,
-            client,
-            config.stitch.first_update_timer_s,
-            log,
-            self._draw,
+    def _subject(self) -> Subject:
+        watch = self._live.watch if self._live is not None else None
+        return Subject(
+            self._profile.venue,
+            self._profile.name,
+            version("booktape"),
+            self._config.archive,
+            watch.symbols if watch is not None else (),
+            watch.feeds if watch is not None else self._config.venue.streams,
         )
-        intake = Intake(
-            tape.commit,
-            collector.carry_out,
-            config.raw_log.commit_interval_ms / 1000,
-            config.raw_log.commit_bytes,
-            worker,
-        )
-        for line in first_lines:
-            intake.append(line)
-        intake.start()
-        collector.start(intake)
-        log.info(
-            "recording",
-            archive=str(config.archive),
-            symbols=len(self._greeting.symbols if self._greeting else ()),
-            streams=len(config.venue.streams),
-            connections=len(self._plan.places),
-        )
-        scheduler = self._schedule(intake, tape, collector, client)
-        reason = "internal"
-        try:
-            await self._until_stopped(intake, collector)
-            reason = "stopped"
-        finally:
-            scheduler.shutdown(wait=False)
-            await collector.stop()
-            await self._close(intake, tape, reason)
-        log.info("stopped", lines=intake.lines_committed)
 
-    async def _close(self, intake: Intake, tape: Tape, reason: str) -> None:
-        """End the run in the archive; of a writer that failed, keep what is durable and no more."""
-        if intake.failed.done():
-            await intake.run(tape.abandon)
+    # Watched and commanded
+
+    async def _watch(self) -> None:
+        """Tell the service manager that we live, for as long as that is so."""
+        if self._notifier.watchdog_s is None:
             return
-        intake.append(stamp_line("run_stop", {"reason": reason}))
-        await intake.drain()
-        self._tell_incidents(tape)
-        await intake.run(tape.close)
+        while True:
+            await asyncio.sleep(self._notifier.watchdog_s * WATCHDOG_SHARE)
+            if trouble := self._monitor.trouble():
+                self._log.critical("not well, the watchdog is not told", problem=trouble)
+            else:
+                self._notifier.say(WATCHDOG)
 
-    def _tell_incidents(self, tape: Tape) -> None:
-        for story in tape.take_incidents():
-            self._log.error("incident in a stream, which heals by itself", story=story)
+    async def _run_job(self, name: str) -> Any:
+        return await self._recording().jobs.run(name)
 
-    async def _until_stopped(self, intake: Intake, collector: Collector) -> None:
-        """Wait for the end that was asked for; raise what ends the run before."""
-        stopped = asyncio.create_task(self._stop.wait())
-        working = asyncio.create_task(collector.wait())
+    async def _reload(self) -> dict[str, Any]:
+        live = self._recording()
+        if self._reread is None:
+            raise RecorderError("this recorder has no configuration file to read again")
+        self._notifier.reloading()
         try:
-            ends: set[asyncio.Future[Any]] = {stopped, working, intake.failed}
-            done, _ = await asyncio.wait(
-                ends,
-                timeout=self._for_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if intake.failed.done():
-                self._log.critical("writer failed, nothing more is recorded")
-                raise intake.failed.result()
-            if working in done:
-                working.result()
+            return await live.reload(await asyncio.to_thread(self._reread))
         finally:
-            for task in (stopped, working):
-                task.cancel()
-            await asyncio.gather(stopped, working, return_exceptions=True)
+            self._notifier.say(READY, status=f"recording {len(live.watch.symbols)} symbols")
 
-    def _schedule(
-        self, intake: Intake, tape: Tape, collector: Collector, client: RestClient
-    ) -> AsyncIOScheduler:
-        rest = LoggedRest(client, intake.append)
+    async def _reload_and_tell(self) -> None:
+        try:
+            await self._reload()
+        except RecorderError as error:
+            self._log.error("configuration not reloaded, the old one stays", problem=str(error))
 
-        async def roll() -> None:
-            await intake.run(lambda: tape.roll(time.time_ns()))
-            self._tell_incidents(tape)
-
-        async def refresh_instruments() -> None:
-            try:
-                await rest.ask(self._profile.symbols_path)
-            except RestFailed as failure:
-                self._log.warning("instruments not refreshed", problem=failure.problem)
-
-        async def say_status() -> None:
-            status = await intake.run(tape.status)
-            self._log.info("status", **_summarize(status, intake, collector))
-
-        scheduler = AsyncIOScheduler(timezone="UTC")
-        common = {"trigger": "interval", "coalesce": True, "misfire_grace_time": None}
-        for job, seconds in (
-            (roll, ROLL_CHECK_S),
-            (say_status, self._status_every_s),
-            (refresh_instruments, self._config.instruments.interval_s),
-        ):
-            scheduler.add_job(_until_the_end, args=(job,), seconds=seconds, **common)
-        scheduler.start()
-        return scheduler
-
-
-async def _until_the_end(job: Callable[[], Awaitable[None]]) -> None:
-    """Run a job; the end of the run may come in its middle, and is told elsewhere."""
-    with suppress(WriterDied, asyncio.CancelledError):
-        await job()
-
-
-def _summarize(
-    status: Mapping[Key, Mapping[str, Any]], intake: Intake, collector: Collector
-) -> dict[str, object]:
-    """Put the state of all streams into one line: how many are in which, and what was lost."""
-    states = Counter(str(stream.get("state")) for stream in status.values())
-    return {
-        "lines": intake.lines_committed,
-        "connections": collector.connections_open,
-        "streams": dict(sorted(states.items())),
-        "gaps": sum(int(stream.get("gaps") or 0) for stream in status.values()),
-        "refused": len(collector.refused),
-    }
+    def _recording(self) -> Live:
+        if self._live is None:
+            raise RecorderError("the recorder is not recording: it starts or stops just now")
+        return self._live

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,6 +130,14 @@ class Jobs:
         """Every job there is."""
         return tuple(self._entries)
 
+    def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take the last runs of an earlier process, rows of the catalog, as the last ones."""
+        for row in rows:
+            if (entry := self._entries.get(row["name"])) is not None:
+                entry.last = JobRun(
+                    row["name"], row["ts_start"], row["ts_stop"], row["outcome"], row["detail"]
+                )
+
     def start(self) -> None:
         """Begin to run what is due."""
         self._scheduler.start()
@@ -204,8 +212,8 @@ class Jobs:
                     entry.last = await self._work(entry.job)
             else:
                 entry.last = await self._work(entry.job)
-            # What happens every minute and finds nothing would fill the catalog with nothing.
-            if entry.last.outcome != NOTHING:
+            # What looks every minute and finds nothing would fill the catalog with nothing.
+            if entry.last.outcome != NOTHING or not entry.schedule.every_s:
                 await self._keep_run(entry.last)
         finally:
             entry.running = None

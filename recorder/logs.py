@@ -42,10 +42,14 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
-    number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[
+            # By a level that can change, which loggers made before the change follow as well.
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
@@ -58,7 +62,13 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(max(number, logging.WARNING))
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Hear from this level on: debug, info, warning or error; libraries from warning on."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger().setLevel(max(number, logging.WARNING))
     logging.getLogger("recorder").setLevel(number)
     # It warns of each turn skipped because the one before still runs, which is as it should be.
     logging.getLogger("apscheduler").setLevel(max(number, logging.ERROR))

@@ -108,6 +108,10 @@ class Recording:
         """Publish the parts due at `ts_now` (ns UTC), or all; return how many."""
         return self._writer.roll(ts_now, force=force)
 
+    def set_rules(self, rules: RollRules) -> None:
+        """Close parts by other rules from now on."""
+        self._writer.set_rules(rules)
+
     def close(self) -> None:
         """Publish everything and give the archive free.
 

@@ -97,6 +97,10 @@ class RunWriter:
             return 0
         return self._publish(keys)
 
+    def set_rules(self, rules: RollRules) -> None:
+        """Close parts by other rules from now on."""
+        self._open.rules = rules
+
     def finish(self, reason: str = "") -> None:
         """Publish everything and close the run; a run without `run_stop` ends for this reason."""
         if not self.pipeline.stop_reason:

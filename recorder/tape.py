@@ -41,6 +41,9 @@ class Tape(Protocol):
     def roll(self, ts_now: int, *, force: bool = False) -> int:
         """Publish the parts that are due, or all of them; return how many."""
 
+    def set_rules(self, rules: RollRules) -> None:
+        """Close parts by other rules from now on."""
+
     def close(self) -> None:
         """Publish every open part and let go of the archive."""
 
@@ -64,13 +67,16 @@ def open_tape(config: Config) -> Recording:
     ------
     ArchiveLocked, ArchiveUnwritable, RawLogDamaged
     """
+    settings = RecordingSettings(config.raw_log.segment_mib * MIB, roll_rules(config))
+    return Recording.create(config.archive, settings)
+
+
+def roll_rules(config: Config) -> RollRules:
+    """Return when a part closes, as configured."""
     parts = config.parts
-    rules = RollRules(
+    return RollRules(
         rows_max=parts.rows_max,
         rows_min=parts.rows_min,
         roll_interval_s=parts.roll_interval_s,
         memory_max_bytes=parts.memory_max_mb * 1_000_000,
-    )
-    return Recording.create(
-        config.archive, RecordingSettings(config.raw_log.segment_mib * MIB, rules)
     )

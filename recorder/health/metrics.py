@@ -81,6 +81,10 @@ def format_metrics(view: View, accept: str) -> tuple[bytes, str]:
     return encode(registry), content_type
 
 
+# Label values → number. Pairs stand beside the general form: mappings are invariant in their keys.
+_Values = Mapping[tuple[str, ...], float] | Mapping[tuple[str, str], float]
+
+
 class _Families(Collector):
     def __init__(self, view: View) -> None:
         self._view = view
@@ -100,18 +104,14 @@ class _Families(Collector):
         yield from _well_being(view)
 
 
-def _counter(
-    name: str, help_: str, values: Mapping[tuple[str, ...], float], *labels: str
-) -> CounterMetricFamily:
+def _counter(name: str, help_: str, values: _Values, *labels: str) -> CounterMetricFamily:
     family = CounterMetricFamily(PREFIX + name, help_, labels=labels)
     for key, value in sorted(values.items()):
         family.add_metric(key, value)
     return family
 
 
-def _gauge(
-    name: str, help_: str, values: Mapping[tuple[str, ...], float], *labels: str
-) -> GaugeMetricFamily:
+def _gauge(name: str, help_: str, values: _Values, *labels: str) -> GaugeMetricFamily:
     family = GaugeMetricFamily(PREFIX + name, help_, labels=labels)
     for key, value in sorted(values.items()):
         family.add_metric(key, value)

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from recorder.collector import CollectorStatus
 from recorder.health.metrics import Counted, View
 from recorder.health.readiness import Key
 from recorder.health.status import (
@@ -31,6 +32,7 @@ from recorder.intake import Intake, WriterDied
 from recorder.meters import Meters
 from recorder.storage.disk_usage import archive_bytes
 from recorder.tape import Tape
+from schemas.timestamps import NS_PER_S
 
 # A commit takes milliseconds. One that takes this long has met a disk that does not answer.
 COMMIT_HANGS_S = 10.0
@@ -38,6 +40,8 @@ STREAMS_FRESH_S = 1.0
 WRITER_PATIENCE_S = 1.0
 # Adding up an archive reads its catalog and its folders: not for every look.
 DISK_FRESH_S = 60.0
+# Connections that ended, and are still listed with what they brought.
+ENDED_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +54,6 @@ class Subject:
     archive: Path
     symbols: Sequence[str]
     feeds: Sequence[str]
-
-
-class Shell(Protocol):
-    """What talks to the venue."""
-
-    def connections(self) -> Sequence[ConnectionFacts]:
-        """Return the websockets, `durable` left at 0."""
-
-    @property
-    def connections_planned(self) -> int:
-        """How many websockets there should be."""
-
-    def refused(self) -> Mapping[Key, str]:
-        """Return what the venue refuses to send: (symbol, feed) → its answer."""
-
-    def pools(self) -> Mapping[str, PoolFacts]:
-        """Return the REST budgets."""
-
-    def counted(self) -> Counted:
-        """Return what only grows, `counts` left empty."""
 
 
 @dataclass(slots=True)
@@ -93,26 +77,28 @@ class Monitor:
     phase : str          starting, recording or stopping
     jobs : callable      returns the jobs' last runs
     venue : tuple        whether the venue trades (None: not known), and its message
+    api_key_can_trade : bool   the key in use may do more than read
     """
 
     def __init__(self, subject: Callable[[], Subject]) -> None:
         self.phase = STARTING
         self.jobs: Callable[[], Sequence[JobFacts]] = tuple
         self.venue: tuple[bool | None, str] = (None, "")
+        self.api_key_can_trade = False
         self._subject = subject
         self._ts_start = time.time_ns()
         self._began = time.monotonic()
         self._tape: Tape | None = None
         self._intake: Intake | None = None
-        self._shell: Shell | None = None
+        self._collector: Callable[[], CollectorStatus] | None = None
         self._told = Told()
         self._telling: asyncio.Task[None] | None = None
         self._disk: DiskFacts | None = None
         self._disk_at = float("-inf")
 
-    def attach(self, tape: Tape, intake: Intake, shell: Shell) -> None:
+    def attach(self, tape: Tape, intake: Intake, collector: Callable[[], CollectorStatus]) -> None:
         """Look at these from now on; recording begins."""
-        self._tape, self._intake, self._shell = tape, intake, shell
+        self._tape, self._intake, self._collector = tape, intake, collector
         self.phase = RECORDING
 
     def trouble(self) -> str:
@@ -131,13 +117,24 @@ class Monitor:
         told = await self._ask_writer()
         await self._add_up_disk()
         meters = self._tape.meters if self._tape is not None else Meters()
-        counted = self._shell.counted() if self._shell is not None else Counted()
-        return View(self._facts(told, meters), meters, _with_counts(counted, told.counts))
+        venue = self._collector() if self._collector is not None else None
+        return View(self._facts(told, meters, venue), meters, self._counted(told, venue))
 
-    def _facts(self, told: Told, meters: Meters) -> Facts:
-        subject, intake, shell = self._subject(), self._intake, self._shell
+    def _counted(self, told: Told, venue: CollectorStatus | None) -> Counted:
+        if venue is None:
+            return Counted(told.counts)
+        requests = {
+            (pool, outcome): count
+            for pool, status in venue.rest.items()
+            for outcome, count in status.requests.items()
+        }
+        return Counted(
+            told.counts, requests, venue.reconnects, venue.rotations, self.api_key_can_trade
+        )
+
+    def _facts(self, told: Told, meters: Meters, venue: CollectorStatus | None) -> Facts:
+        subject, intake = self._subject(), self._intake
         trouble = self.trouble()
-        durable = dict(meters.durable)
         return Facts(
             phase=self.phase,
             ts=time.time_ns(),
@@ -158,22 +155,15 @@ class Monitor:
             streams_age_s=time.monotonic() - told.at if told.at else 0.0,
             streams=told.streams,
             last_rows=dict(meters.last_rows),
-            refused=shell.refused() if shell is not None else {},
-            connections=[
-                ConnectionFacts(
-                    each.number,
-                    each.topics,
-                    each.is_open,
-                    each.age_s,
-                    each.frames,
-                    durable.get(each.number, 0),
-                )
-                for each in (shell.connections() if shell is not None else ())
-            ],
-            connections_planned=shell.connections_planned if shell is not None else 0,
+            refused=venue.refused if venue is not None else {},
+            connections=_connections(venue, dict(meters.durable)),
+            connections_planned=venue.connections_planned if venue is not None else 0,
             jobs=self.jobs(),
             disk=self._disk,
-            pools=shell.pools() if shell is not None else {},
+            pools={
+                pool: PoolFacts(status.used_ratio, status.paused_s)
+                for pool, status in (venue.rest.items() if venue is not None else ())
+            },
             venue_open=self.venue[0],
             venue_message=self.venue[1],
         )
@@ -213,7 +203,24 @@ class Monitor:
         self._disk = DiskFacts(free, taken, written, now - self._began)
 
 
-def _with_counts(counted: Counted, counts: Mapping[str, int]) -> Counted:
-    return Counted(
-        counts, counted.rest, counted.reconnects, counted.rotations, counted.api_key_can_trade
-    )
+def _connections(venue: CollectorStatus | None, durable: dict[int, int]) -> list[ConnectionFacts]:
+    """List the websockets there are, then the last ones that ended: their frames stay durable."""
+    if venue is None:
+        return []
+    now = time.time_ns()
+    there = [
+        ConnectionFacts(
+            each.number,
+            each.topics,
+            each.is_open,
+            (now - each.opened_at) / NS_PER_S if each.opened_at else 0.0,
+            each.frames,
+            durable.get(each.number, 0),
+        )
+        for each in venue.connections
+    ]
+    numbers = {each.number for each in there}
+    ended = sorted(durable.keys() - numbers)[-ENDED_SHOWN:]
+    return there + [
+        ConnectionFacts(number, 0, False, 0.0, durable[number], durable[number]) for number in ended
+    ]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 READY = "READY=1"
-STOPPING = "STOPPING=1"
+STOPPING_NOW = "STOPPING=1"
 WATCHDOG = "WATCHDOG=1"
 USEC_PER_S = 1_000_000
 
@@ -50,6 +50,10 @@ class Notifier:
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection,
         ):
             connection.sendto("\n".join(lines).encode(), self._address)
+
+    def extend(self, seconds: float, status: str) -> None:
+        """Ask for so many seconds more to start, or to stop."""
+        self.say(f"EXTEND_TIMEOUT_USEC={int(seconds * USEC_PER_S)}", status=status)
 
     def reloading(self) -> None:
         """Say that a reload begins; `READY` ends it."""

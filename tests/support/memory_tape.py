@@ -10,6 +10,7 @@ from recorder.meters import Meters
 from recorder.pipeline.output import Command, Gap, Output
 from recorder.pipeline.pipeline import Pipeline
 from recorder.raw_line import RawLine, decode_line, encode_line
+from recorder.storage.open_parts import RollRules
 
 
 class MemoryTape:
@@ -53,6 +54,9 @@ class MemoryTape:
     def roll(self, ts_now: int, *, force: bool = False) -> int:
         assert ts_now > 0
         return 0
+
+    def set_rules(self, rules: RollRules) -> None:
+        self.rules = rules
 
     def abandon(self) -> None:
         self.abandoned = True

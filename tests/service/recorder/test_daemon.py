@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from recorder import daemon
+from recorder import daemon, live
 from recorder.config import Config
 from recorder.daemon import record
 from recorder.errors import UnknownSymbols, VenueRefused, VenueUnreachable
@@ -505,7 +505,7 @@ async def test_an_exchange_of_another_kind_is_refused() -> None:
 
 async def test_instruments_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tape = MemoryTape()
-    monkeypatch.setattr(daemon, "ROLL_CHECK_S", 0.05)
+    monkeypatch.setattr(live, "ROLL_CHECK_S", 0.05)
     async with FakeVenue([BTC]) as venue:
         config = make_config(venue.url).model_copy(
             update={

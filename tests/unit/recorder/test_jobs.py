@@ -49,6 +49,7 @@ async def breaks() -> Done:
 async def test_outcomes_and_what_is_kept_of_them() -> None:
     kept = Kept()
     jobs = kept.jobs(Job("a", ok), Job("b", nothing), Job("c", fails), Job("d", breaks))
+    jobs.plan("b", Schedule(every_s=3_600))
     with capture_logs() as said:
         runs = {name: await jobs.run(name) for name in jobs.names}
     told = {name: (run.outcome, run.detail) for name, run in runs.items()}
@@ -58,12 +59,15 @@ async def test_outcomes_and_what_is_kept_of_them() -> None:
         "c": ("failed", "the exchange does not answer"),
         "d": ("failed", "ZeroDivisionError"),
     }
-    assert [run.name for run in kept.runs] == ["a", "c", "d"], "nothing is not worth a row"
+    assert [run.name for run in kept.runs] == ["a", "c", "d"], "nothing, every hour, is no news"
     errors = [line for line in said if line["log_level"] == "error"]
     assert [(line["job"], line["exc_info"]) for line in errors] == [("c", False), ("d", True)]
     facts = {each.name: each for each in jobs.facts()}
     assert facts["b"].outcome == "nothing"
     assert facts["a"].ts_start == runs["a"].ts_start > 0
+    jobs.plan("b", Schedule(daily_at="00:20"))
+    await jobs.run("b")
+    assert kept.runs[-1].outcome == "nothing", "once a day it is"
     assert runs["a"].row.keys() == {"name", "ts_start", "ts_stop", "outcome", "detail"}
 
 
@@ -78,6 +82,14 @@ async def test_a_run_that_cannot_be_kept_is_told_and_no_more() -> None:
     with capture_logs() as said:
         assert (await kept.jobs(Job("a", ok)).run("a")).outcome == "ok"
     assert any("not kept" in line["event"] for line in said)
+
+
+async def test_runs_of_an_earlier_process_are_remembered() -> None:
+    jobs = Kept().jobs(Job("a", ok))
+    row = {"name": "a", "ts_start": 5, "ts_stop": 7, "outcome": "failed", "detail": "no room"}
+    jobs.remember([row, {**row, "name": "gone"}])
+    (facts,) = jobs.facts()
+    assert (facts.ts_start, facts.outcome, facts.detail) == (5, "failed", "no room")
 
 
 async def test_asking_for_a_job_under_way_waits_for_it() -> None:
