@@ -114,7 +114,7 @@ class Collector:
         self._first_update_timer_s = first_update_timer_s
         self._log = log
         self._draw = draw
-        self._rotation = Rotation(_rotation_age_s(profile, rotate_after_s))
+        self._rotation = Rotation(rotation_age_s(profile, rotate_after_s))
         self._counts = KeeperCounts()
         self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self._keepers: dict[int, Keeper] = {}
@@ -307,7 +307,8 @@ def _topics_of(plan: Plan) -> set[Topic]:
     return {topic for topics in plan.places.values() for topic in topics}
 
 
-def _rotation_age_s(profile: Profile, rotate_after_s: float) -> float | None:
+def rotation_age_s(profile: Profile, rotate_after_s: float) -> float | None:
+    """Return the age at which connections are replaced, seconds; None: never."""
     if rotate_after_s > 0:
         return rotate_after_s
     life_s = profile.limits.token_life_s

@@ -12,8 +12,9 @@ from recorder.subscriptions import Topic
 from recorder.transport.rate_limit import Budget
 from recorder.transport.rest import RestClient
 from recorder.transport.session import Session
+from recorder.transport.sink import Sink
 from recorder.transport.subscriber import OnAnswered
-from recorder.transport.websocket import Connection, Sink
+from recorder.transport.websocket import Connection
 from schemas.kucoin.profile import Profile
 from schemas.kucoin.rest import Bullet, parse_answer, parse_bullet
 
@@ -63,8 +64,10 @@ class Dialer:
         self._uplink = Budget(profile.limits.uplink_messages)
         self._numbers = count(1)
 
-    async def dial(self, topics: Sequence[Topic], listen_for: Iterable[Topic] = ()) -> Live:
-        """Wait for a permit, fetch a token and begin to connect.
+    async def dial(
+        self, topics: Sequence[Topic], listen_for: Iterable[Topic] = (), *, held: bool = False
+    ) -> Live:
+        """Wait for a permit, fetch a token and begin to connect; see `Connection`.
 
         Raises
         ------
@@ -83,6 +86,7 @@ class Dialer:
             self._log.bind(connection=number),
             self._on_answered,
             listen_for,
+            held=held,
         )
         task = asyncio.create_task(
             connection.run(self._session, bullet), name=f"connection {number}"

@@ -1,8 +1,11 @@
 """One place of the plan, connected for ever: reconnects, and hands over before a token ends.
 
-A handover leaves no gap. The new connection is subscribed and acknowledged while the old one goes
-on; then the old one is read up to a ping sent after that, so that nothing from before is missing;
-then it is read no more, and counts until the new one has brought what the old one had brought.
+A handover leaves no gap and doubles nothing:
+1. a new connection subscribes while the old one goes on; its lines wait;
+2. the old one is read up to a ping sent after that: nothing from before is missing now;
+3. the lines of the new one follow, the first of them repeats;
+4. the old one is read no more, and counts as a carrier until the new one has been read up to a
+   ping sent after that: only repeats were to come.
 """
 
 from __future__ import annotations
@@ -141,6 +144,7 @@ class Keeper:
             for live in self.lives:
                 live.task.cancel()
             await asyncio.gather(*(live.task for live in self.lives), return_exceptions=True)
+            self._release_all()
 
     async def finish(self) -> None:
         """Unsubscribe from everything, as far as the venue answers; then `run` may be cancelled."""
@@ -150,10 +154,10 @@ class Keeper:
             async with asyncio.timeout(FINISH_WITHIN_S):
                 await asyncio.gather(*(each.wait_settled() for each in open_ones))
 
-    async def _dial(self, listen_for: Iterable[Topic] = ()) -> Live | None:
+    async def _dial(self, listen_for: Iterable[Topic] = (), *, held: bool = False) -> Live | None:
         """Begin to connect; None when there is no token."""
         try:
-            live = await self._dialer.dial(self._topics, listen_for)
+            live = await self._dialer.dial(self._topics, listen_for, held=held)
         except (RestFailed, WireError) as error:
             self._log.warning("no connection", problem=str(error))
             self._counts.reconnects[NO_TOKEN] += 1
@@ -200,6 +204,7 @@ class Keeper:
         finally:
             replacing.cancel()
             await asyncio.gather(replacing, return_exceptions=True)
+        self._release_all()
         if old.task.done():
             self._note_end(old)
         elif len(self.lives) > 1:
@@ -211,15 +216,16 @@ class Keeper:
         """Open another connection and let it take over, or leave everything as it was."""
         async with self._rotation.turn:
             books = [t for t in self._topics if STREAM_OF_FEED[t[0]] in BOOK_STREAMS]
-            successor = await self._dial(listen_for=books)
-            if successor is None or not await self._becomes_ready(successor, old):
+            successor = await self._dial(listen_for=books, held=True)
+            is_ready = successor is not None and await self._becomes_ready(successor, old)
+            if successor is not None:
+                with suppress(TimeoutError, aiohttp.ClientError, OSError):
+                    await old.connection.catch_up()
+            if successor is None or not is_ready or successor.task.done():
                 self._counts.rotations_failed += 1
                 self._log.warning("token not replaced, the old connection goes on")
                 return
-            with suppress(TimeoutError, aiohttp.ClientError, OSError):
-                await old.connection.catch_up()
-            if successor.task.done() or old.task.done():
-                return
+            successor.connection.release()
             old.connection.retire(successor.connection.catch_up)
             await asyncio.wait({old.task})
             self._counts.rotations += 1
@@ -241,6 +247,10 @@ class Keeper:
             )
         finally:
             ready.cancel()
+
+    def _release_all(self) -> None:
+        for live in self.lives:
+            live.connection.release()
 
     async def _drop_others(self, live: Live) -> None:
         """Close every connection but one."""

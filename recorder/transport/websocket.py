@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Protocol
 from urllib.parse import quote
 
 import aiohttp
@@ -24,6 +23,7 @@ from recorder.subscriptions import Topic, Wish
 from recorder.transport.endings import DISCONNECTED, SILENT, STOPPED, Broken
 from recorder.transport.rate_limit import Budget
 from recorder.transport.session import Session
+from recorder.transport.sink import HeldLines, Sink
 from recorder.transport.subscriber import (
     ACK_TIMEOUT_S,
     TOKEN_REFUSED,
@@ -60,20 +60,6 @@ _HEAD = 160
 _Socket = aiohttp.ClientWebSocketResponse[bool]
 
 
-class Sink(Protocol):
-    """Where lines go."""
-
-    def append(self, line: RawLine) -> None:
-        """Take one line."""
-
-    @property
-    def is_full(self) -> bool:
-        """True while no more should be read."""
-
-    async def wait_room(self) -> None:
-        """Wait while `is_full`."""
-
-
 class ConnectFailed(Exception):
     """No websocket was opened."""
 
@@ -91,6 +77,7 @@ class Connection:
     log : Log             with this connection bound
     on_answered : callable   see `Subscriber`
     listen_for : iterable    topics whose first message `wait_ready` waits for
+    held : bool           its lines wait for `release`, which whoever says so must call
 
     Attributes
     ----------
@@ -112,11 +99,12 @@ class Connection:
         on_answered: OnAnswered,
         listen_for: Iterable[Topic] = (),
         *,
+        held: bool = False,
         ack_timeout_s: float = ACK_TIMEOUT_S,
         welcome_timeout_s: float = WELCOME_TIMEOUT_S,
     ) -> None:
         self.number = number
-        self._sink = sink
+        self._sink: Sink = HeldLines(sink) if held else sink
         self._log = log
         self._subscriber = Subscriber(topics, profile, uplink, log, on_answered, ack_timeout_s)
         self._welcome_timeout_s = welcome_timeout_s
@@ -154,6 +142,12 @@ class Connection:
     def want(self, topics: Iterable[Topic]) -> None:
         """Want these topics, and no others, from now on."""
         self._subscriber.want(topics)
+
+    def release(self) -> None:
+        """Hold lines back no longer."""
+        if isinstance(self._sink, HeldLines):
+            self._sink.release()
+            self._sink = self._sink.sink
 
     async def wait_settled(self) -> None:
         """Wait until everything wanted is carried or refused, and nothing else is carried."""
@@ -273,7 +267,7 @@ class Connection:
 
     async def _read(self, socket: _Socket) -> None:
         """Stamp and append every frame. The hot loop: nothing else belongs here."""
-        number, sink, append = self.number, self._sink, self._sink.append
+        number = self.number
         receive, wall_ns, mono_ns = socket.receive, time.time_ns, time.monotonic_ns
         text, binary = aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY
         unheard = self._unheard
@@ -283,13 +277,14 @@ class Connection:
             if kind is text:
                 data = message.data
                 now = wall_ns()
-                append(RawLine("recv", now, mono_ns(), number, data))
+                self._sink.append(RawLine("recv", now, mono_ns(), number, data))
                 if _CONTROL.search(data, 0, _HEAD):
                     self._hear(data)
             elif kind is binary:
                 data = message.data
                 now = wall_ns()
-                append(RawLine("recv", now, mono_ns(), number, data, {"opcode": "binary"}))
+                fields = {"opcode": "binary"}
+                self._sink.append(RawLine("recv", now, mono_ns(), number, data, fields))
                 if _CONTROL.search(data, 0, _HEAD):
                     self._hear(data)
             elif kind is aiohttp.WSMsgType.ERROR:
@@ -302,9 +297,9 @@ class Connection:
             self.frames += 1
             if unheard:
                 self._note_heard(data)
-            if sink.is_full:
+            if self._sink.is_full:
                 self._held_back = True
-                await sink.wait_room()
+                await self._sink.wait_room()
 
     def _note_heard(self, data: bytes) -> None:
         """Cross a message's topic off what is listened for."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,8 @@ class Script:
     refusal_delay_s : float       before each of those 503
     book_answers : deque          (status, body) to give before real books
     sequences : dict              symbol → sequence of its book
+    connections_max : int         websockets at once; one more is answered 503
+    lags_s : deque                one a connection: everything it is sent comes so much later
     """
 
     rest_delay_s: float = 0.0
@@ -42,6 +45,8 @@ class Script:
     refusal_delay_s: float = 0.0
     book_answers: deque[tuple[int, bytes, dict[str, str]]] = field(default_factory=deque)
     sequences: dict[str, int] = field(default_factory=dict)
+    connections_max: int = 1_000
+    lags_s: deque[float] = field(default_factory=deque)
 
 
 class FakeVenue:
@@ -50,6 +55,9 @@ class FakeVenue:
     Attributes
     ----------
     subscriptions : list     topics asked for, in order
+    unsubscriptions : list   topics given up, in order
+    connected_at : list      loop times of all handshakes, also those refused
+    carried : dict           live connection → single topics it is subscribed to
     books_asked : list       (path, symbol, loop time)
     tokens_used : list       one a websocket connection
     sockets : list           live websocket connections, oldest first
@@ -59,12 +67,16 @@ class FakeVenue:
         self.symbols = symbols
         self.script = script or Script()
         self.subscriptions: list[str] = []
+        self.unsubscriptions: list[str] = []
+        self.connected_at: list[float] = []
+        self.carried: dict[web.WebSocketResponse, set[str]] = {}
         self.subscribed_at: list[float] = []
         self.books_asked: list[tuple[str, str, float]] = []
         self.tokens_used: list[str] = []
         self.sockets: list[web.WebSocketResponse] = []
         self.url = ""
         self._tokens = 0
+        self._outboxes: dict[web.WebSocketResponse, asyncio.Queue[tuple[float, str]]] = {}
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> FakeVenue:
@@ -114,6 +126,79 @@ class FakeVenue:
                 }
             )
         )
+
+    async def publish(self, topic: str, subject: str, data: dict[str, Any]) -> None:
+        """Send a message to every connection subscribed to its topic."""
+        text = json.dumps({"type": "message", "topic": topic, "subject": subject, "data": data})
+        for socket, topics in list(self.carried.items()):
+            if topic in topics:
+                self._send(socket, text)
+
+    async def publish_l2(self, symbol: str) -> int:
+        """Change the book of a symbol by one; REST answers with it as well."""
+        sequence = self.script.sequences.get(symbol, 100) + 1
+        self.script.sequences[symbol] = sequence
+        data = {
+            "sequenceStart": sequence,
+            "sequenceEnd": sequence,
+            "symbol": symbol,
+            "changes": {"bids": [["98.00", str(sequence), str(sequence)]], "asks": []},
+        }
+        await self.publish(f"/market/level2:{symbol}", "trade.l2update", data)
+        return sequence
+
+    async def publish_match(self, symbol: str, sequence: int) -> None:
+        """Send one trade."""
+        data = {
+            "sequence": str(sequence),
+            "symbol": symbol,
+            "side": "buy",
+            "size": "1",
+            "price": "99",
+            "takerOrderId": f"t{sequence}",
+            "makerOrderId": f"m{sequence}",
+            "tradeId": f"x{sequence}",
+            "time": "1550000000000000000",
+            "type": "match",
+        }
+        await self.publish(f"/market/match:{symbol}", "trade.l3match", data)
+
+    async def publish_ticker(self, symbol: str, sequence: int) -> None:
+        """Send one ticker."""
+        data = {
+            "sequence": str(sequence),
+            "price": "99",
+            "size": "1",
+            "bestAsk": "101",
+            "bestAskSize": "1",
+            "bestBid": "99",
+            "bestBidSize": "1",
+        }
+        await self.publish(f"/market/ticker:{symbol}", "trade.ticker", data)
+
+    async def expire_tokens(self) -> None:
+        """Tell every connection in band that its token has ended; do not close it."""
+        for socket in list(self.sockets):
+            self._send(
+                socket,
+                json.dumps({"id": "1", "type": "error", "code": 401, "data": "token is expired"}),
+            )
+
+    def _send(self, socket: web.WebSocketResponse, text: str) -> None:
+        """Send on a connection, behind everything sent there before, after its lag."""
+        if socket in self._outboxes:
+            self._outboxes[socket].put_nowait((asyncio.get_running_loop().time(), text))
+
+    async def _deliver(
+        self, socket: web.WebSocketResponse, box: asyncio.Queue[tuple[float, str]], lag_s: float
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(ConnectionResetError):
+            while True:
+                sent_at, text = await box.get()
+                if (rest_s := sent_at + lag_s - loop.time()) > 0:
+                    await asyncio.sleep(rest_s)
+                await socket.send_str(text)
 
     def _answer(self, data: Any) -> web.Response:
         return web.json_response({"code": "200000", "data": data})
@@ -173,27 +258,45 @@ class FakeVenue:
             self.script.connects_refused -= 1
             await asyncio.sleep(self.script.refusal_delay_s)
             return web.Response(status=503)
+        self.connected_at.append(asyncio.get_running_loop().time())
+        if len(self.sockets) >= self.script.connections_max:
+            return web.Response(status=503)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.tokens_used.append(request.query["token"])
         await asyncio.sleep(self.script.welcome_delay_s)
         identifier = request.query["connectId"]
-        await socket.send_json({"id": identifier, "type": "welcome"})
+        box = self._outboxes[socket] = asyncio.Queue()
+        lag_s = self.script.lags_s.popleft() if self.script.lags_s else 0.0
+        delivering = asyncio.create_task(self._deliver(socket, box, lag_s))
+        self._send(socket, json.dumps({"id": identifier, "type": "welcome"}))
         self.sockets.append(socket)
+        self.carried[socket] = set()
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    await self._hear(socket, identifier, message.json())
+                    self._hear(socket, identifier, message.json())
         finally:
+            delivering.cancel()
+            await asyncio.gather(delivering, return_exceptions=True)
             self.sockets.remove(socket)
+            del self.carried[socket], self._outboxes[socket]
         return socket
 
-    async def _hear(
+    def _hear(
         self, socket: web.WebSocketResponse, identifier: str, message: dict[str, Any]
     ) -> None:
         if message["type"] == "ping":
             if self.script.pongs:
-                await socket.send_json({"id": message["id"], "type": "pong"})
+                self._send(socket, json.dumps({"id": message["id"], "type": "pong"}))
+            return
+        prefix, _, names = message["topic"].partition(":")
+        symbols = names.split(",")
+        topics = {f"{prefix}:{symbol}" for symbol in symbols}
+        if message["type"] == "unsubscribe":
+            self.unsubscriptions.append(message["topic"])
+            self.carried[socket] -= topics
+            self._send(socket, json.dumps({"id": message["id"], "type": "ack"}))
             return
         assert message["type"] == "subscribe"
         self.subscriptions.append(message["topic"])
@@ -201,11 +304,10 @@ class FakeVenue:
         if self.script.acks_withheld:
             self.script.acks_withheld -= 1
             return
-        symbols = message["topic"].partition(":")[2].split(",")
         if self.script.bad_symbols.intersection(symbols):
             # As the document has it: the id is the connection's, and no topic is named.
-            await socket.send_json(
-                {"id": identifier, "type": "error", "code": 404, "data": "topic is not found"}
-            )
+            error = {"id": identifier, "type": "error", "code": 404, "data": "topic is not found"}
+            self._send(socket, json.dumps(error))
             return
-        await socket.send_json({"id": message["id"], "type": "ack"})
+        self.carried[socket] |= topics
+        self._send(socket, json.dumps({"id": message["id"], "type": "ack"}))
