@@ -42,8 +42,6 @@ from schemas.kucoin.profiles import profile_named
 ENV_PREFIX = "BOOKTAPE__"
 ENV_DELIMITER = "__"
 REQUIRED = ("archive", "venue.profile", "venue.symbols")
-# A websocket is replaced so long before its token ends: a subscription takes seconds, not minutes.
-ROTATE_BEFORE_END_S = 3_600
 
 
 class ConfigUnreadable(ConfigError):
@@ -111,14 +109,6 @@ class Config(BaseSettings):
     def selection(self) -> Selection:
         """What `venue.symbols` asks for."""
         return Selection.parse(self.venue.symbols)
-
-    @property
-    def rotate_after_s(self) -> float | None:
-        """Age in s at which a websocket is replaced, None for never."""
-        if self.venue.rotate_after_s:
-            return float(self.venue.rotate_after_s)
-        life_s = self.profile.limits.token_life_s
-        return None if life_s is None else float(max(life_s - ROTATE_BEFORE_END_S, life_s // 2))
 
 
 # Keys the contract names and no code of this version reads: accepted at their default alone.

@@ -147,10 +147,10 @@ def test_a_stream_the_profile_lacks_names_profile_and_streams(load) -> None:
     ) in str(caught.value)
 
 
-def test_websockets_are_replaced_an_hour_before_their_token_ends(load) -> None:
-    assert load(CLASSIC).rotate_after_s == 23 * 3_600
-    assert load(CLASSIC + "rotate_after_s = 60").rotate_after_s == 60
-    assert load(MINIMAL).rotate_after_s is None, "the document states no life of a token"
+def test_a_websocket_is_replaced_before_its_token_ends_or_not_at_all(load) -> None:
+    assert load(CLASSIC).venue.rotate_after_s == 0
+    assert load(CLASSIC + "rotate_after_s = 60").venue.rotate_after_s == 60
+    assert load(MINIMAL.replace("rest_url", "rotate_after_s = 999999\nrest_url"))
     with pytest.raises(ConfigError) as caught:
         load(CLASSIC + "rotate_after_s = 86400")
     assert caught.value.key == "venue.rotate_after_s"
