@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from recorder.config import Config
+from recorder.config_text import format_value
 from recorder.errors import ConfigError
 
 # A key, or a whole section with a point behind it.
@@ -64,7 +65,7 @@ class RestartNeeded(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A key with its values before and after, as text."""
+    """A key with its values before and after, as TOML has them."""
 
     key: str
     old: str
@@ -106,7 +107,7 @@ def compare(old: Config, new: Config) -> Changes:
     """Find what differs, and which of it a running recorder can apply."""
     after = dict(_values(new))
     different = [
-        Change(key, str(value), str(after[key]))
+        Change(key, _text(value), _text(after[key]))
         for key, value in _values(old)
         if value != after[key]
     ]
@@ -121,6 +122,10 @@ def is_live(key: str) -> bool:
 
 def _covers(rule: str, key: str) -> bool:
     return key.startswith(rule) if rule.endswith(".") else key == rule
+
+
+def _text(value: object) -> str:
+    return "(left out)" if value is None else format_value(value)
 
 
 def _values(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -55,7 +55,7 @@ def test_what_a_reload_applies() -> None:
         "venue.symbols", "venue.streams", "venue.status_interval_s", "raw_log.keep_days",
         "retention.trades_days", "jobs.backup_at", "log.level",
     ]  # fmt: skip
-    assert changes.live[0] == Change("venue.symbols", "('BTC-USDT',)", "('*-USDT',)")
+    assert changes.live[0] == Change("venue.symbols", '["BTC-USDT"]', '["*-USDT"]')
     assert changes.changed("venue.symbols")
     assert changes.changed("retention.")
     assert not changes.changed("parts.")
@@ -75,7 +75,8 @@ def test_what_needs_a_restart_is_named_with_what_it_was() -> None:
     assert "archive, venue.rest_url, http.listen: cannot change while recording" in str(
         caught.value
     )
-    assert "archive = /a" in caught.value.remedy
+    assert 'archive = "/a"' in caught.value.remedy
+    assert "venue.rest_url = (left out)" in caught.value.remedy
     assert caught.value.exit_code == 2
 
 
