@@ -81,7 +81,7 @@ def merge(archive: Path, task: CompactionTask) -> list[Part]:
                 ordinals.add(table)
         ordinals.check_whole()
         _check_content(task, read, written)
-        return [_named(archive, task, output) for output in outputs]
+        return _all_named(archive, task, outputs)
     finally:
         merger.clear()
 
@@ -292,6 +292,18 @@ class _Ordinals:
         return CompactionRefused(self._task.parts[0]["path"], problem)
 
 
+def _all_named(archive: Path, task: CompactionTask, outputs: list[_Output]) -> list[Part]:
+    """Give every checked file its name, or none."""
+    parts: list[Part] = []
+    try:
+        parts += (_named(archive, task, output) for output in outputs)
+    except BaseException:
+        for part in parts:
+            (archive / part.row["path"]).unlink(missing_ok=True)
+        raise
+    return parts
+
+
 def _named(archive: Path, task: CompactionTask, output: _Output) -> Part:
     """Give a checked file its name, durably."""
     first = task.parts[0]
@@ -306,6 +318,7 @@ def _named(archive: Path, task: CompactionTask, output: _Output) -> Part:
     )
     target = archive / relative
     output.path.rename(beside(target))
+    output.path = beside(target)
     publish_file(target)
     row = {
         **first,
