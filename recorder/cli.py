@@ -20,6 +20,9 @@ BAD_INPUT, IO_FAILED = 2, 3
 _COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "demo": ("recorder.commands_live", "demo_command", "Record a synthetic exchange, prove it."),
     "run": ("recorder.commands_live", "run_command", "Record until stopped."),
+    "status": ("recorder.commands_operate", "status_command", "Say how recording goes."),
+    "reload": ("recorder.commands_operate", "reload_command", "Read the configuration again."),
+    "job": ("recorder.commands_operate", "job_command", "Run a job now, e.g. compaction."),
     "import": ("recorder.commands_archive", "import_command", "Import a capture file."),
     "rebuild": ("recorder.commands_archive", "rebuild_command", "Rebuild from the raw log."),
     "verify": ("recorder.commands_archive", "verify_command", "Check an archive as a whole."),

@@ -110,6 +110,8 @@ class _Orders:
             run = await self._commands.run_job(request.match_info["name"])
         except UnknownJob as error:
             return _json({"error": str(error)}, NOT_FOUND)
+        except RecorderError as error:
+            return _json({"error": str(error)}, FAILING)
         return _json(run.row, FAILING if run.outcome == FAILED else OK)
 
 

@@ -120,6 +120,16 @@ class CatalogReader:
         """Return the time (ns UTC) before which no gap of a stream is told."""
         return gaps_begin(self._db, symbol, stream)
 
+    def spans(self) -> list[dict[str, Any]]:
+        """Return from when to when each stream is recorded (ns UTC), its rows and its gaps."""
+        rows = self._db.execute(
+            "SELECT symbol, stream, min(ts_from) AS ts_from, max(ts_to) AS ts_to, "
+            "sum(rows) AS rows, (SELECT count(*) FROM gaps "
+            "WHERE gaps.symbol = coverage.symbol AND gaps.stream = coverage.stream) AS gaps "
+            "FROM coverage GROUP BY symbol, stream ORDER BY symbol, stream"
+        )
+        return [dict(row) for row in rows]
+
     def last_jobs(self) -> list[dict[str, Any]]:
         """Return the last run of each job, by name."""
         rows = self._db.execute("SELECT *, max(ts_start) AS last FROM jobs GROUP BY name")
