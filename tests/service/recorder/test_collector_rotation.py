@@ -1,0 +1,157 @@
+"""Connections replaced while they record: no gap, no row twice, no limit exceeded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import replace
+
+import pytest
+
+from recorder.collector import rotation_age_s
+from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from tests.support.collecting import (
+    LIMITS,
+    assert_no_hole,
+    collecting,
+    rows_of,
+    trading,
+    wait_milliseconds,
+)
+from tests.support.fake_venue import FakeVenue, Script
+
+L2 = "/market/level2:"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_milliseconds(monkeypatch)
+
+
+async def test_rotation_under_load_loses_nothing_and_doubles_nothing() -> None:
+    symbols = [f"S{n}-X" for n in range(6)]
+    feeds = ("level2", "match", "ticker")
+    # Each connection is another distance behind the market, sometimes ahead of the one it follows.
+    lags = deque([0.02, 0.0, 0.0, 0.06, 0.05, 0.0, 0.03] * 10)
+    async with (
+        FakeVenue([], Script(lags_s=lags)) as venue,
+        collecting(venue, symbols, feeds, topics_per_connection=9, rotate_after_s=0.6) as scene,
+    ):
+        async with trading(venue, symbols):
+            await scene.until(lambda: scene.synced(*symbols), "all books")
+            await scene.until(lambda: scene.collector.status().rotations >= 6, "six handovers")
+        await asyncio.sleep(0.3)
+        status = scene.collector.status()
+        assert (status.rotations_failed, status.reconnects) == (0, {})
+        assert scene.tape.gaps() == []
+        for symbol in symbols:
+            for dataset in ("l2_updates", "trades", "tickers"):
+                assert_no_hole(rows_of(scene.tape, dataset, symbol))
+        books = Counter(symbol for _, symbol, _ in venue.books_asked)
+        assert set(books.values()) == {1}, "no book is asked for again"
+        assert len(set(venue.tokens_used)) == len(venue.tokens_used) >= 8
+        closes = scene.tape.of_kind("close")
+        assert len(closes) >= 6
+        assert all(line.fields == {"reason": "disconnected", "rotated": True} for line in closes)
+
+
+async def test_rotation_opens_one_connection_more_than_planned_and_no_other() -> None:
+    symbols = ["A-X", "B-X", "C-X"]
+    most = 0
+    async with (
+        FakeVenue([], Script(connections_max=4)) as venue,
+        collecting(
+            venue, symbols, ["level2"], topics_per_connection=1, rotate_after_s=0.3
+        ) as scene,
+    ):
+        async with trading(venue, symbols):
+            await scene.until(lambda: scene.synced(*symbols), "all books")
+            while scene.collector.status().rotations < 6:
+                most = max(most, len(venue.sockets))
+                await asyncio.sleep(0.005)
+        assert most == 4
+        assert scene.collector.status().rotations_failed == 0
+        assert scene.tape.gaps() == []
+
+
+async def test_rotation_that_fails_leaves_the_old_connection_and_tries_again() -> None:
+    async with (
+        FakeVenue([], Script(connections_max=1)) as venue,
+        collecting(venue, ["A-X"], ["level2"], rotate_after_s=0.3) as scene,
+    ):
+        async with trading(venue, ["A-X"]):
+            await scene.until(lambda: scene.synced("A-X"), "a book")
+            await scene.until(
+                lambda: scene.collector.status().rotations_failed >= 2, "two refusals"
+            )
+            assert len(scene.tape.of_kind("open")) == 1
+            assert scene.collector.status().rotations == 0
+            venue.script.connections_max = 2
+            await scene.until(lambda: scene.collector.status().rotations >= 1, "a handover")
+        assert scene.tape.gaps() == []
+        assert scene.collector.status().reconnects == {}
+        assert_no_hole(rows_of(scene.tape, "l2_updates", "A-X"))
+
+
+async def test_a_topic_the_new_connection_is_refused_keeps_the_old_one() -> None:
+    async with (
+        FakeVenue([]) as venue,
+        collecting(venue, ["A-X", "B-X"], ["level2"], rotate_after_s=0.3) as scene,
+    ):
+        async with trading(venue, ["A-X", "B-X"]):
+            await scene.until(lambda: scene.synced("A-X", "B-X"), "two books")
+            venue.script.bad_symbols.add("B-X")
+            await scene.until(lambda: scene.collector.status().rotations_failed >= 1, "a refusal")
+            venue.script.bad_symbols.clear()
+            await scene.until(lambda: scene.collector.status().rotations >= 1, "a handover")
+        assert scene.tape.gaps() == []
+        assert scene.collector.refused == {}
+
+
+async def test_an_old_connection_that_dies_in_its_handover_is_followed_at_once() -> None:
+    async with (
+        FakeVenue([]) as venue,
+        collecting(venue, ["A-X"], ["level2"], rotate_after_s=0.4) as scene,
+    ):
+        async with trading(venue, ["A-X"]):
+            await scene.until(lambda: scene.synced("A-X"), "a book")
+            venue.script.welcome_delay_s = 0.3
+            await scene.until(lambda: len(venue.tokens_used) == 2, "the successor dials")
+            await venue.sockets[0].close()
+            await scene.until(
+                lambda: scene.collector.status().reconnects == {"disconnected": 1}, "its end"
+            )
+            await scene.settled()
+            await scene.until(lambda: scene.synced("A-X"), "a book again")
+            assert len(venue.tokens_used) == 2, "the successor it is, no third one"
+        assert {gap.reason for gap in scene.tape.gaps()} == {"disconnected"}
+
+
+async def test_symbols_that_change_during_a_handover_are_right_after_it() -> None:
+    async with (
+        FakeVenue([]) as venue,
+        collecting(venue, ["A-X", "B-X"], ["level2"], rotate_after_s=0.4) as scene,
+    ):
+        async with trading(venue, ["A-X", "B-X", "C-X"]):
+            await scene.until(lambda: scene.synced("A-X", "B-X"), "two books")
+            venue.script.welcome_delay_s = 0.2
+            await scene.until(lambda: len(venue.tokens_used) == 2, "the successor dials")
+            scene.collector.set_symbols(["A-X", "C-X"], ["level2"])
+            await scene.until(lambda: scene.collector.status().rotations == 1, "a handover")
+            await scene.settled()
+            await scene.until(
+                lambda: {f"{L2}A-X", f"{L2}C-X"} in venue.carried.values(), "these two only"
+            )
+        assert {gap.symbol for gap in scene.tape.gaps()} <= {"B-X"}
+        assert_no_hole(rows_of(scene.tape, "l2_updates", "A-X"))
+
+
+@pytest.mark.parametrize(
+    ("life_s", "asked_s", "age_s"),
+    [(None, 0.0, None), (None, 5.0, 5.0), (86_400, 0.0, 82_800.0), (86_400, 60.0, 60.0)],
+)
+async def test_when_tokens_are_replaced(
+    life_s: int | None, asked_s: float, age_s: float | None
+) -> None:
+    profile = replace(KUCOIN_2019, limits=replace(LIMITS, token_life_s=life_s))
+    assert rotation_age_s(profile, asked_s) == age_s
