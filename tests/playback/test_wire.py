@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from recorder.pipeline.pipeline import Pipeline
+from recorder.raw_line import RawLine
 from schemas.kucoin.market import parse_ticker
+from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 from schemas.kucoin.rest import (
     format_all_tickers,
     format_book,
@@ -23,6 +27,10 @@ from schemas.kucoin.rest import (
     parse_histories,
     parse_instruments,
 )
+from tests.support.accounting import account, play
+from tests.support.judge import number
+from tests.support.market_log import RUN, T0
+from tests.support.pipeline_rows import Made
 from tests.support.wire_round_trip import exact, reformat_frame
 
 
@@ -128,4 +136,79 @@ def test_the_messages_of_today_that_share_a_topic_format_back(shared_captures: P
         seen[expected["topic"].partition(":")[0]] += 1
     assert seen == {
         "/market/ticker": 2, "/market/snapshot": 2, "/market/level2": 1, "/market/match": 1,
+    }  # fmt: skip
+
+
+PATHS = {
+    "symbols": KUCOIN_2019.symbols_path,
+    "level1": "/api/v1/market/orderbook/level1",
+    "allTickers": KUCOIN_2019.tickers_path,
+    "histories": KUCOIN_2019.histories_path.partition("?")[0],
+    "bullet": KUCOIN_2019.bullet_path,
+    "other": "/api/v1/whatever",
+}
+
+
+def _play_answer(text: str, path: str, symbol: str) -> Made:
+    """Play one answer as it would be asked for, in a capture."""
+    made = Made(Pipeline())
+    url = f"http://127.0.0.1:1{path}?symbol={symbol}"
+    start = RawLine("run_start", T0, 0, 0, None, {"run_id": RUN, "profile": KUCOIN_2019.name})
+    answer = RawLine("rest_answer", T0, 0, 0, text.encode(), {"url": url})
+    made.take(made.pipeline.feed([start, answer]))
+    assert made.incidents == []
+    return made
+
+
+def _lost_of_book(data: Any, text: str) -> list[Any]:
+    """Return what of a book's answer is in no row."""
+    stream = "l3" if len(data["bids"][0]) == 3 else "l2"
+    source = KUCOIN_2019.book_source(stream, signed=False)
+    assert source is not None
+    made = _play_answer(text, source.path.partition("?")[0], "A-B")
+    rows = made.rows("book_snapshots", "A-B", stream)
+    told = {int(data["time"]) * 1_000_000} if "time" in data else {None}
+    assert {row["sequence"] for row in rows} == {int(data["sequence"])}
+    assert {row["ts_event"] for row in rows} == told
+    assert set(data) <= {"sequence", "time", "bids", "asks"}
+    kept = {(r["side"], r["order_id"], number(r, "price"), number(r, "size")) for r in rows}
+    lost = []
+    for side in ("bids", "asks"):
+        for *order_id, price, size in data[side]:
+            level = (side[:3], order_id[0] if order_id else None, Decimal(price), Decimal(size))
+            if level not in kept:
+                lost.append(level)
+    return lost
+
+
+def test_every_example_of_the_document_is_in_rows_or_counted_by_name(api_document: str) -> None:
+    seen: Counter[str] = Counter()
+    for text in _examples(api_document):
+        frame = json.loads(text)
+        if isinstance(frame, dict) and frame.get("type") == "message":
+            assert account(KUCOIN_2019, text) == []
+            seen["message"] += 1
+        elif isinstance(frame, dict) and "type" in frame:
+            made = play(KUCOIN_2019, text)
+            assert made.batches == {}
+            assert made.pipeline.counts[f"frame_{frame['type']}"] == 1
+            seen["control"] += 1
+        else:
+            enveloped = isinstance(frame, dict) and "code" in frame
+            data = frame["data"] if enveloped else frame
+            answer = text if enveloped else json.dumps({"code": "200000", "data": data})
+            name = "other" if isinstance(data, int) else _reformat_answer(data)[0]
+            seen[name] += 1
+            if name == "book":
+                assert _lost_of_book(data, answer) == []
+                continue
+            made = _play_answer(answer, PATHS[name], "A-B")
+            assert made.batches == {}
+            if name == "symbols":
+                assert [json.loads(i.instrument.wire) for i in made.instruments] == data
+            else:
+                assert made.pipeline.counts[f"answer {PATHS[name]}"] == 1
+    assert seen == {
+        "message": 15, "control": 12, "book": 3, "symbols": 1, "level1": 1, "allTickers": 1,
+        "histories": 1, "bullet": 2, "other": 7,
     }  # fmt: skip
