@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recorder.errors import RecorderError
-from recorder.pipeline.output import Gap, InstrumentSeen, Interval
+from recorder.pipeline.output import Gap, InstrumentSeen, InstrumentsListed, Interval
 from recorder.pipeline.routes import Key
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.durable import beside, make_folder, publish_file, sync_folder, write_file
@@ -108,12 +108,19 @@ class CatalogWriter(CatalogReader):
         """Replace a run's checkpoint."""
         self._put(TABLES["checkpoints"], [row])
 
-    def put_instruments(self, run_id: str, seen: Iterable[InstrumentSeen]) -> None:
+    def put_instruments(
+        self, run_id: str, told: Iterable[InstrumentSeen | InstrumentsListed]
+    ) -> None:
         """Add instruments that changed; what was in force until then ends there.
+
+        What is in force and not listed any more ends as well, without a successor.
 
         Older ones may come later, from an import or a recovery: what was in force then decides.
         """
-        for entry in seen:
+        for entry in told:
+            if isinstance(entry, InstrumentsListed):
+                self._end_unlisted(entry)
+                continue
             instrument = entry.instrument
             current = self._db.execute(
                 "SELECT ts_from, wire FROM instruments WHERE symbol = ? AND ts_from <= ? "
@@ -153,6 +160,20 @@ class CatalogWriter(CatalogReader):
                     }
                 ],
             )
+
+    def _end_unlisted(self, listed: InstrumentsListed) -> None:
+        rows = self._db.execute(
+            "SELECT symbol, ts_from FROM instruments WHERE ts_to IS NULL AND ts_from < ?",
+            (listed.ts,),
+        ).fetchall()
+        self._db.executemany(
+            "UPDATE instruments SET ts_to = ? WHERE symbol = ? AND ts_from = ?",
+            [
+                (listed.ts, row["symbol"], row["ts_from"])
+                for row in rows
+                if row["symbol"] not in listed.symbols
+            ],
+        )
 
     def join_runs(self, keys: Iterable[Key]) -> None:
         """Put exactly one gap between the last interval of a run and the first of the next.
