@@ -44,7 +44,11 @@ TEXTS = {
     "symbol": "symbol", "tradeId": "trade_id", "takerOrderId": "taker_order_id",
     "orderType": "order_type", "stopType": "stop_type", "reason": "reason",
 }  # fmt: skip
-SEQUENCES = {"sequenceStart": "sequence_start", "sequenceEnd": "sequence_end", "sequence": "sequence"}  # fmt: skip
+SEQUENCES = {
+    "sequenceStart": "sequence_start",
+    "sequenceEnd": "sequence_end",
+    "sequence": "sequence",
+}
 TIMES = {"time", "Time", "datetime"}
 SIDE_OF_ORDER = {"buy": "bid", "sell": "ask"}
 

@@ -8,10 +8,14 @@ from schemas.timestamps import (
     NS_PER_DAY,
     NS_PER_MS,
     NS_PER_S,
+    PLAUSIBLE_BEFORE,
+    PLAUSIBLE_FROM,
+    UNITS_NS,
     TimeError,
     date_of,
     day_start,
     format_iso,
+    is_plausible,
     parse_epoch,
     parse_iso,
 )
@@ -121,3 +125,17 @@ def test_days_are_utc_days() -> None:
     assert date_of(day_start("2026-11-22")) == "2026-11-22"
     assert date_of(day_start("2026-11-22") - 1) == "2026-11-21"
     assert date_of(-1) == "1969-12-31"
+
+
+def test_a_time_in_a_wrong_unit_is_not_plausible() -> None:
+    assert format_iso(PLAUSIBLE_FROM) == "2010-01-01T00:00:00.000000000Z"
+    assert format_iso(PLAUSIBLE_BEFORE) == "2100-01-01T00:00:00.000000000Z"
+    assert is_plausible(PLAUSIBLE_FROM)
+    assert not is_plausible(PLAUSIBLE_FROM - 1)
+    assert is_plausible(PLAUSIBLE_BEFORE - 1)
+    assert not is_plausible(PLAUSIBLE_BEFORE)
+    now = TEN_O_CLOCK
+    for told in UNITS_NS.values():
+        for taken in UNITS_NS.values():
+            assert is_plausible(now // told * taken) == (told == taken)
+    assert not is_plausible(-1)

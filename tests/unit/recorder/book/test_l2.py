@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recorder.book import BookOverflow, L2Book
+from recorder.book import BookOverflow, BooksDiffer, L2Book
 
 BID, ASK, NONE = 0, 1, -1
 
@@ -161,3 +161,103 @@ def test_heaps_stay_bounded_by_the_live_levels():
     assert book.levels == 4
     assert len(book._best_bids) < 700
     assert book.best_bid() == (1000, 7)
+
+
+# How far a book is known
+
+
+def partial_book():
+    """Bids 10.00, 9.90 and asks 10.05, 10.10, all a source of two levels a side showed."""
+    book = L2Book()
+    rows = columns((0, BID, 990, 10), (0, ASK, 1010, 5), (0, BID, 1000, 7), (0, ASK, 1005, 3))
+    book.load(rows, 40, known_bid_from=(99, 1), known_ask_to=(1010, 2))
+    return book
+
+
+def test_a_whole_book_has_no_bounds():
+    book = small_book()
+    assert (book.known_bid_from, book.known_ask_to, book.known_left) == (None, None, None)
+
+
+def test_known_levels_are_counted_as_they_come_and_go():
+    book = partial_book()
+    assert (book.known_bid_from, book.known_ask_to, book.known_left) == ((990, 2), (1010, 2), 2)
+    book.apply(columns((41, BID, 980, 1), (42, ASK, 1011, 1), (43, BID, 995, 1)))
+    assert book.known_left == 2  # beyond the bounds levels do not count; asks are the fewer
+    book.apply(columns((44, ASK, 1005, 0), (45, ASK, 1010, 8), (46, ASK, 1009, 0)))
+    assert book.known_left == 1
+    book.apply(columns((47, BID, 1000, 0), (48, BID, 990, 0), (49, BID, 995, 0)))
+    assert book.known_left == 0
+    assert [level[:2] for level in levels(book)] == [(BID, 980), (ASK, 1010), (ASK, 1011)]
+
+
+def test_one_side_may_be_whole():
+    book = L2Book()
+    book.load(columns((0, BID, 990, 10)), 40, known_ask_to=None, known_bid_from=(990, 2))
+    book.apply(columns((41, ASK, 1010, 1)))
+    assert (book.known_ask_to, book.known_left) == (None, 1)
+
+
+def test_bounds_follow_a_finer_scale():
+    book = partial_book()
+    book.apply(columns((41, BID, 9905, 1, 3, 1)))
+    assert (book.known_bid_from, book.known_ask_to, book.known_left) == ((9900, 3), (10100, 3), 2)
+    book.load(columns((0, BID, 99, 1, 1, 0)), 50, known_bid_from=(9900, 3))
+    assert (book.price_scale, book.known_bid_from, book.known_left) == (3, (9900, 3), 1)
+
+
+def test_a_deeper_book_is_taken_over_beyond_the_bounds():
+    book = partial_book()
+    book.apply(columns((41, BID, 970, 4), (41, ASK, 1030, 4), (41, BID, 950, 9)))
+    deeper = L2Book()
+    rows = columns(
+        (0, BID, 1000, 70), (0, BID, 990, 100), (0, BID, 985, 20), (0, BID, 960, 10),
+        (0, ASK, 1005, 30), size_scale=2,
+    )  # fmt: skip
+    deeper.load(rows, 41, known_bid_from=(960, 2), known_ask_to=(1005, 2))
+    book.widen(deeper)
+    assert [(side, price, size) for side, price, _, size, _ in levels(book)] == [
+        (BID, 1000, 70), (BID, 990, 100), (BID, 985, 20), (BID, 960, 10),
+        (BID, 950, 90),  # beyond both bounds: as changes told it; 9.70 is known to be gone
+        (ASK, 1005, 30), (ASK, 1010, 50), (ASK, 1030, 40),
+    ]  # fmt: skip
+    assert (book.known_bid_from, book.known_ask_to) == ((960, 2), (1010, 2))
+    assert book.known_left == 2
+    assert (book.best_bid(), book.best_ask()) == ((1000, 70), (1005, 30))
+
+
+def test_a_whole_side_leaves_nothing_in_doubt():
+    book = partial_book()
+    book.apply(columns((41, BID, 970, 4)))
+    whole = L2Book()
+    whole.load(columns((0, BID, 1000, 7), (0, BID, 990, 10)), 41, known_ask_to=(1000, 2))
+    book.widen(whole)
+    assert [level[1] for level in levels(book)] == [1000, 990, 1005, 1010]
+    assert (book.known_bid_from, book.known_ask_to) == (None, (1010, 2))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ((0, BID, 1000, 8), "the bid at 10 is 0.7 in one book, 0.8 in the other"),
+        ((0, BID, 995, 1), "the bid at 9.95 is 0 in one book, 0.1 in the other"),
+        ((0, ASK, 1005, 0), "the ask at 10.05 is 0.3 in one book, 0 in the other"),
+    ],
+)
+def test_books_that_differ_where_both_are_known_are_not_merged(row, told):
+    book = partial_book()
+    other = partial_book()
+    other.apply(columns(row))
+    other.apply(columns((0, BID, 980, 99)))  # beyond the bounds: no matter
+    before = levels(book)
+    with pytest.raises(BooksDiffer) as caught:
+        book.widen(other)
+    assert str(caught.value) == told
+    assert levels(book) == before
+
+
+def test_a_fork_knows_as_much():
+    book = partial_book()
+    copy = book.fork()
+    copy.apply(columns((41, BID, 1000, 0)))
+    assert (copy.known_left, book.known_left, copy.known_bid_from) == (1, 2, (990, 2))

@@ -27,6 +27,7 @@ from recorder.stitch import (
     WriteSnapshot,
     WriteUpdates,
 )
+from recorder.stitch.machine import EPOCH_NUMBERS
 
 UP = StreamUp(ts_recv=1)
 
@@ -473,3 +474,63 @@ def levels_of(book):
             strict=True,
         )
     )
+
+
+# Numbers that begin anew
+
+
+FAR = EPOCH_NUMBERS + 1_000
+
+
+def synced_far():
+    """Synced after one message, at a number from which another series is far away."""
+    machine = buffering()
+    machine.handle(update(FAR, FAR, ts=20))
+    machine.handle(snapshot(FAR - 1, ts=30))
+    return machine
+
+
+@pytest.mark.parametrize("rule", [StrictRule(), OverlapRule()])
+def test_a_message_of_a_new_series_is_a_gap_not_a_repeat(rule):
+    machine = synced_far()
+    machine._rule = rule
+    assert machine.handle(update(FAR - EPOCH_NUMBERS, FAR - EPOCH_NUMBERS)) == []
+    event = update(5, 6, ts=200)
+    assert machine.handle(event) == [
+        WriteGap("sequence", 30, FAR + 1, 200, 5),
+        RequestSnapshot(2),
+    ]
+    # Out of a cache of the old series: of no use, and asked again without a row.
+    assert machine.handle(snapshot(FAR + 10, 2, ts=210)) == [RequestSnapshot(3)]
+    assert machine.counters.snapshots_too_old == 1
+    assert machine.handle(snapshot(4, 3, ts=220)) == [
+        WriteSnapshot(snapshot(4, 3, ts=220)),
+        HealGap(220, 4),
+        written(event, 4),
+    ]
+    assert (machine.state, machine.last_sequence) == (State.SYNCED, 6)
+
+
+def test_a_book_of_the_old_series_is_given_up_at_the_first_message_of_the_new_one():
+    machine = buffering()
+    machine.handle(Timer(10, 1))
+    machine.handle(snapshot(FAR, ts=30))
+    actions = machine.handle(update(5, 6, ts=200))
+    assert actions == [WriteGap("bridge", 30, FAR + 1, 200, 5), RequestSnapshot(2)]
+
+
+@pytest.mark.parametrize("sequence", [-1, 0])
+def test_a_new_instrument_begins_below_one(sequence):
+    machine = buffering()
+    machine.handle(Timer(10, 1))
+    machine.handle(snapshot(sequence, ts=30))
+    first = update(sequence + 1, sequence + 2)
+    assert machine.handle(first) == [written(first, sequence)]
+    assert machine.counters.gaps == 0
+
+
+def test_a_batch_is_handled_as_far_as_asked():
+    machine = synced_far()
+    batch = batch_of((FAR + 1, FAR + 1), (FAR + 2, FAR + 2), (FAR + 3, FAR + 3))
+    assert machine.handle_batch(batch, 0, 2) == (2, [WriteUpdates(batch, 0, 2, FAR)])
+    assert machine.handle_batch(batch, 2) == (1, [WriteUpdates(batch, 2, 3, FAR + 2)])

@@ -11,11 +11,14 @@ from schemas.kucoin.market import (
     Match,
     Ticker,
     format_l3_event,
+    format_match,
+    format_ticker,
     parse_l2_update,
     parse_l3_event,
     parse_match,
     parse_ticker,
 )
+from schemas.timestamps import NS_PER_MS
 from tests.support.wire_round_trip import exact, reformat_frame
 
 LEVEL2 = """{"type":"message","topic":"/market/level2:BTC-USDT","subject":"trade.l2update",
@@ -221,3 +224,21 @@ def test_a_ticker_of_an_empty_side_has_none_there() -> None:
 def test_a_ticker_time_is_ms_under_either_spelling(name: str) -> None:
     ticker = parse_ticker("X", {"sequence": "5", name: 1550653727731}, "all")
     assert (ticker.ts_event, ticker.channel) == (1_550_653_727_731_000_000, "all")
+    assert exact(format_ticker(ticker))["data"][name] == 1550653727731
+
+
+def test_the_unit_of_a_time_is_the_channel_s_in_both_directions() -> None:
+    data = {"sequence": "7", "symbol": "X", "side": "buy", "size": "1", "price": "2",
+            "type": "match", "time": "1729843222921"}  # fmt: skip
+    match = parse_match(data, NS_PER_MS)
+    assert match.ts_event == 1_729_843_222_921_000_000
+    assert exact(format_match(match, NS_PER_MS))["data"] == data
+
+
+@pytest.mark.parametrize("time", ["soon", 1.5, [], -3])
+def test_a_time_that_is_none_costs_no_message(time: object) -> None:
+    data = {"sequenceStart": 1, "sequenceEnd": 1, "symbol": "X", "time": time,
+            "changes": {"asks": [], "bids": []}}  # fmt: skip
+    told = parse_l2_update(data).ts_event
+    assert told is not None
+    assert told < 0

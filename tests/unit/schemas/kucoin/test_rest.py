@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from schemas.kucoin.rest import (
     format_instruments,
     format_level1,
     format_timestamp,
+    instrument_fields_v2,
     parse_all_tickers,
     parse_answer,
     parse_book,
@@ -135,6 +137,40 @@ def test_an_instrument_knows_its_scales_and_keeps_the_whole_entry() -> None:
     assert instrument.enable_trading is True
 
 
+# An entry of version 2, as the exchange has it today; some fields are often null.
+INSTRUMENT_V2 = {
+    **INSTRUMENT, "feeCurrency": "USDT", "market": "USDS", "priceLimitRate": "0.1",
+    "minFunds": "0.1", "isMarginEnabled": True, "feeCategory": 1, "makerFeeCoefficient": "1.00",
+    "takerFeeCoefficient": "1.00", "st": False, "callauctionIsEnabled": False,
+    "callauctionPriceFloor": None, "callauctionPriceCeiling": None,
+    "callauctionFirstStageStartTime": None, "callauctionSecondStageStartTime": None,
+    "callauctionThirdStageStartTime": None, "tradingStartTime": 1729756800000,
+}  # fmt: skip
+
+
+def test_an_entry_of_version_2_formats_back_whole() -> None:
+    entries = [INSTRUMENT_V2, {**INSTRUMENT_V2, "symbol": "NEW-USDT", "baseMaxSize": None}]
+    instruments = parse_instruments(entries)
+    assert json.loads(format_instruments(instruments))["data"] == entries
+    assert instruments[1].base_max_size == ""
+
+
+def test_our_own_entry_of_version_2_has_every_field_of_the_exchange_s() -> None:
+    (instrument,) = parse_instruments([INSTRUMENT])
+    entry = instrument_fields_v2(instrument, "USDS")
+    assert entry.keys() == INSTRUMENT_V2.keys()
+    (again,) = parse_instruments([entry])
+    assert replace(again, wire="") == replace(instrument, wire="")
+
+
+def test_tickers_of_all_symbols_keep_fields_the_document_does_not_have() -> None:
+    ticker = {"symbol": "BTC-USDT", "symbolName": "BTC-USDT", "vol": "2227.6", "volValue": "147.9",
+              "averagePrice": None}  # fmt: skip
+    ts, tickers = parse_all_tickers({"time": 1729757723612, "ticker": [ticker]})
+    assert (ts, tickers) == (1_729_757_723_612_000_000, [ticker])
+    assert json.loads(format_all_tickers(ts, tickers))["data"]["ticker"] == [ticker]
+
+
 def test_a_book_keeps_the_rows_in_the_order_they_came() -> None:
     assert parse_book(LEVEL2) == BookAnswer(
         3262786978,
@@ -174,6 +210,7 @@ def test_a_history_trade_has_its_time_in_ns() -> None:
         (parse_timestamp, None, "timestamp is malformed"),
         (parse_all_tickers, {"time": 1}, "allTickers is malformed"),
         (parse_all_tickers, None, "allTickers is malformed"),
+        (parse_all_tickers, {"time": 1, "ticker": [{"vol": "1"}]}, "allTickers is malformed"),
     ],
 )
 def test_a_malformed_answer_is_named(parse: Any, data: Any, problem: str) -> None:
