@@ -8,8 +8,9 @@ import numpy as np
 
 from recorder.book import BookOverflow, BooksDiffer, L2Book, L3Book
 from recorder.pipeline.book_rows import full_book_rows
-from recorder.pipeline.columns import advance_only, fitting_rows, last_flags
+from recorder.pipeline.columns import fitting_rows, last_flags, without_rows_to
 from recorder.pipeline.decode import Book
+from recorder.pipeline.keyframes import KeyframeSpacing
 from recorder.pipeline.known_clock import KnownClock
 from recorder.pipeline.output import (
     ArmTimer,
@@ -45,10 +46,6 @@ from recorder.stitch.machine import ImpossibleEvent, Stitcher
 from recorder.stitch.rules import ContinuityRule
 from schemas.timestamps import NS_PER_DAY
 
-# A seek replays at most this many changes, or a few times what loading the book itself costs.
-KEYFRAME_CHANGES = 50_000
-KEYFRAME_CHANGES_PER_LIVE = 20
-
 # Ends that are no loss: what stands between two runs is settled when the next one begins.
 RUN_ENDS = frozenset({"stopped", "crashed", "source"})
 
@@ -74,8 +71,7 @@ class BookStream:
         self._next_ordinal = 0
         self._interval: Interval | None = None
         self._gap: Gap | None = None
-        self._changes_since_full_book = 0
-        self._full_book_day = -1
+        self._spacing = KeyframeSpacing()
         self._writing = 0  # message of the batch being written, for whoever catches an overflow
         self._suspect = ""
         self._reseeding = Reseeding()
@@ -174,7 +170,7 @@ class BookStream:
         before it, and there is only one of an ordinal.
         """
         due = self._reseeding.is_due(self.book.sequence)
-        return due and self._changes_since_full_book > 0
+        return due and self._spacing.changes > 0
 
     def _widen_if_due(self, ts: int, output: Output) -> None:
         """Merge the answer to a re-seed once the stream has reached it.
@@ -290,7 +286,7 @@ class BookStream:
             known_ask_to=book.known_ask_to,
         )
         output.rows.append(rows)
-        self._count_from(known)
+        self._spacing.restart(known)
         self._interval = Interval(
             self.symbol,
             self.stream,
@@ -335,18 +331,16 @@ class BookStream:
         output.rows.append(
             full_book_rows(self.symbol, self.stream, rows, entry, ts_recv=known, **bounds)
         )
-        self._count_from(known)
-
-    def _count_from(self, known: int) -> None:
-        self._changes_since_full_book = 0
-        self._full_book_day = known // NS_PER_DAY
+        self._spacing.restart(known)
 
     def _write_updates(self, action: WriteUpdates, output: Output) -> None:
         batch, first = action.batch, action.first
         self._writing = first
         row = int(batch.row_start[first])
         if int(batch.sequence[row]) <= action.after_sequence:
-            self._write_trimmed(batch, first, action.after_sequence, output)
+            trimmed = without_rows_to(batch, first, action.after_sequence)
+            self._write_rows(trimmed, 0, 1, output)
+            self._keyframe_if_due(output)
             first += 1
         while first < action.last:
             self._writing = first
@@ -356,45 +350,17 @@ class BookStream:
             first = stop
         self._suspect = ""
 
-    def _write_trimmed(
-        self, batch: UpdateBatch, index: int, after_sequence: int, output: Output
-    ) -> None:
-        """Write one message without the changes that the book already has."""
-        begin, end = int(batch.row_start[index]), int(batch.row_start[index + 1])
-        keep = begin + int(np.searchsorted(batch.sequence[begin:end], after_sequence, "right"))
-        columns = batch.rows
-        assert isinstance(columns, dict)
-        if keep < end:
-            rows = {name: values[keep:end] for name, values in columns.items()}
-            sequence = batch.sequence[keep:end]
-        else:
-            rows = {name: advance_only(name, values, end) for name, values in columns.items()}
-            sequence = batch.sequence_end[index : index + 1]
-        trimmed = UpdateBatch(
-            batch.ts_recv[index : index + 1],
-            batch.sequence_start[index : index + 1],
-            batch.sequence_end[index : index + 1],
-            np.array([0, len(sequence)], np.int64),
-            sequence,
-            rows,
-        )
-        self._write_rows(trimmed, 0, 1, output)
-        self._keyframe_if_due(output)
-
     def _next_stop(self, batch: UpdateBatch, first: int, last: int) -> int:
         """Return how far to write before a keyframe may be due; never past a point where it is.
 
-        Live levels change by at most one a row, so the stop does not depend on how messages were
-        batched: keyframes follow from the changes alone.
+        The stop does not depend on how messages were batched: keyframes follow from the changes.
         """
         days = self._clock.peek(batch.ts_recv[first:last]) // NS_PER_DAY
-        if int(days[0]) != self._full_book_day:
+        if int(days[0]) != self._spacing.day:
             return first + 1
         last = first + int(np.searchsorted(days, days[0], "right"))
         last = self._fitting(batch, first, last)
-        since, live = self._changes_since_full_book, self.live
-        per_live = KEYFRAME_CHANGES_PER_LIVE
-        rows = max(1, KEYFRAME_CHANGES - since, -((since - per_live * live) // (per_live + 1)))
+        rows = self._spacing.rows_left(self.live)
         enough = int(np.searchsorted(batch.row_start, batch.row_start[first] + rows, "left"))
         return min(last, max(first + 1, enough))
 
@@ -418,9 +384,7 @@ class BookStream:
     def _keyframe_if_due(self, output: Output) -> None:
         if self._widens_now:
             return  # the merge writes one
-        due = max(KEYFRAME_CHANGES, KEYFRAME_CHANGES_PER_LIVE * self.live)
-        new_day = self._clock.now // NS_PER_DAY != self._full_book_day
-        if new_day or self._changes_since_full_book >= due:
+        if self._spacing.is_due(self._clock.now, self.live):
             self._write_keyframe(output)
 
     def _write_rows(self, batch: UpdateBatch, first: int, last: int, output: Output) -> None:
@@ -450,7 +414,7 @@ class BookStream:
         else:
             del columns["sequence_end"]
         self._next_ordinal += end - begin
-        self._changes_since_full_book += end - begin
+        self._spacing.changes += end - begin
         output.rows.append(Rows(self.dataset, self.symbol, self.stream, columns, known))
         if public and self._interval is not None:
             self._extend(self._interval, known, batch, first, last, output)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from recorder.pipeline.output import NO_SCALE, Int64Array
+from recorder.stitch.events import UpdateBatch
 from schemas.datasets import NO_SIDE
 from schemas.fixed_point import INT64_MAX, SCALE_MAX
 
@@ -30,7 +31,32 @@ def last_flags(counts: Int64Array) -> Any:
     return flags
 
 
-def advance_only(name: str, values: Any, end: int) -> Any:
+def without_rows_to(batch: UpdateBatch, index: int, after_sequence: int) -> UpdateBatch:
+    """Return one message of a batch without the changes a book at `after_sequence` already has.
+
+    If none remains, one row of price 0 advances the sequence to the message's end.
+    """
+    begin, end = int(batch.row_start[index]), int(batch.row_start[index + 1])
+    keep = begin + int(np.searchsorted(batch.sequence[begin:end], after_sequence, "right"))
+    columns = batch.rows
+    assert isinstance(columns, dict)
+    if keep < end:
+        rows = {name: values[keep:end] for name, values in columns.items()}
+        sequence = batch.sequence[keep:end]
+    else:
+        rows = {name: _advance_only(name, values, end) for name, values in columns.items()}
+        sequence = batch.sequence_end[index : index + 1]
+    return UpdateBatch(
+        batch.ts_recv[index : index + 1],
+        batch.sequence_start[index : index + 1],
+        batch.sequence_end[index : index + 1],
+        np.array([0, len(sequence)], np.int64),
+        sequence,
+        rows,
+    )
+
+
+def _advance_only(name: str, values: Any, end: int) -> Any:
     """Return one column of a price-0 row: the scales of the message's last row, no side."""
     if name == "side":
         return np.array([NO_SIDE], np.int8)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from recorder.pipeline import book_stream, reseed
+from recorder.pipeline import book_stream, keyframes, reseed
 from recorder.pipeline.output import Reseed
 from tests.support.classic_log import SYMBOL, ClassicLog, ClassicMarket, ClassicStory
 from tests.support.judge import judge_ledger, judge_order, number
@@ -38,8 +38,8 @@ def small_numbers(keyframe_changes: int = 40) -> Iterator[None]:
     """Ask for depth below 8 levels, and let keyframes come often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(book_stream, "RESEED_LEVELS", 8)
-        patch.setattr(book_stream, "KEYFRAME_CHANGES", keyframe_changes)
-        patch.setattr(book_stream, "KEYFRAME_CHANGES_PER_LIVE", 0)
+        patch.setattr(keyframes, "KEYFRAME_CHANGES", keyframe_changes)
+        patch.setattr(keyframes, "KEYFRAME_CHANGES_PER_LIVE", 0)
         yield
 
 

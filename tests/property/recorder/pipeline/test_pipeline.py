@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from recorder.pipeline import book_stream
+from recorder.pipeline import keyframes
 from tests.support.judge import judge_books, judge_ledger, judge_order, known_ns
 from tests.support.market_log import MIDNIGHT, T0, Story, market_log, split_batches
 from tests.support.pipeline_rows import Made, make
@@ -36,8 +36,8 @@ stories = st.builds(
 def frequent_keyframes(per_live: int = 0) -> Iterator[None]:
     """Let keyframes come after 30 changes, or as many as there are levels or orders."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(book_stream, "KEYFRAME_CHANGES", 30)
-        patch.setattr(book_stream, "KEYFRAME_CHANGES_PER_LIVE", per_live)
+        patch.setattr(keyframes, "KEYFRAME_CHANGES", 30)
+        patch.setattr(keyframes, "KEYFRAME_CHANGES_PER_LIVE", per_live)
         yield
 
 
