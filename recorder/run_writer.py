@@ -10,7 +10,15 @@ from typing import Any
 import orjson
 
 from recorder.meters import Meters
-from recorder.pipeline.output import Command, Gap, InstrumentSeen, Interval, Output, Rows
+from recorder.pipeline.output import (
+    Command,
+    Gap,
+    InstrumentSeen,
+    InstrumentsListed,
+    Interval,
+    Output,
+    Rows,
+)
 from recorder.pipeline.pipeline import Pipeline
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
@@ -59,7 +67,7 @@ class RunWriter:
         self._open = OpenParts(rules)
         self._to_skip: RowCounts = dict(published or {})
         self._ledger: dict[Key, dict[int, Interval | Gap]] = {}
-        self._instruments: list[InstrumentSeen] = []
+        self._instruments: list[InstrumentSeen | InstrumentsListed] = []
         self._joined: set[Key] = set()  # streams whose beginning meets the run before
         self.lines = 0
         # The catalog calls a run ended only together with its last rows: a start that finds it

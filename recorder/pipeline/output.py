@@ -129,6 +129,14 @@ class InstrumentSeen:
     instrument: Instrument
 
 
+@dataclass(frozen=True, slots=True)
+class InstrumentsListed:
+    """All symbols the venue listed at a time: what was in force and is not among them has ended."""
+
+    ts: int
+    symbols: frozenset[str]
+
+
 @dataclass(slots=True)
 class Output:
     """Everything one feed of lines led to, in order."""
@@ -136,7 +144,7 @@ class Output:
     rows: list[Rows] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     ledger: dict[int, Interval | Gap] = field(default_factory=dict)
-    instruments: list[InstrumentSeen] = field(default_factory=list)
+    instruments: list[InstrumentSeen | InstrumentsListed] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
 
     def touch(self, entry: Interval | Gap) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from recorder.pipeline.decode import UNKNOWN_INSTRUMENT, Scales, check_texts, decode_book
 from recorder.pipeline.frames import MALFORMED, Frames
-from recorder.pipeline.output import Counts, InstrumentSeen, Output
+from recorder.pipeline.output import Counts, InstrumentSeen, InstrumentsListed, Output
 from recorder.pipeline.routes import Key
 from recorder.pipeline.streams import Streams
 from recorder.pipeline.trade_stream import TRADE_STREAMS
@@ -55,6 +55,7 @@ class Pipeline:
         self.stop_reason = ""
         self._scales: dict[str, Scales] = {}
         self._instruments: dict[str, Instrument] = {}
+        self._has_listed = False
         self._told: set[str] = set()
         # Set by the `run_start` line, before any other is looked at.
         self._profile: Profile
@@ -183,6 +184,22 @@ class Pipeline:
             if self._instruments.get(instrument.symbol) != instrument:
                 self._instruments[instrument.symbol] = instrument
                 output.instruments.append(InstrumentSeen(line.ts_recv, instrument))
+        self._note_delisted(line.ts_recv, frozenset(scales), output)
+
+    def _note_delisted(self, ts: int, listed: frozenset[str], output: Output) -> None:
+        """Tell what is listed, where that may end something: delisted, or gone since another run.
+
+        A capture may hold any answer, an example of two symbols too: it ends nothing. Nor does an
+        empty list, which is an exchange in trouble.
+        """
+        if not listed or self.start.get("source"):
+            return
+        gone = self._instruments.keys() - listed
+        if gone or not self._has_listed:
+            self._has_listed = True
+            output.instruments.append(InstrumentsListed(ts, listed))
+        for symbol in gone:
+            del self._instruments[symbol]
 
     def _on_book(
         self, streams: Streams, line: RawLine, symbol: str, source: BookSource, output: Output

@@ -7,7 +7,13 @@ from typing import Any
 import orjson
 import pytest
 
-from recorder.pipeline.output import ArmTimer, FullBook, RequestBook
+from recorder.pipeline.output import (
+    ArmTimer,
+    FullBook,
+    InstrumentSeen,
+    InstrumentsListed,
+    RequestBook,
+)
 from recorder.pipeline.pipeline import Pipeline, PipelineError
 from recorder.raw_line import RAW_LOG_DAMAGED, RawLine
 from schemas.kucoin.control import Control, Subscription, format_control
@@ -266,13 +272,50 @@ def test_scales_are_the_instruments_once_it_is_known() -> None:
         (150_000, 5, 20_000, 4),
         (15_000_001, 7, 0, 4),
     ]
-    (seen,) = shell.made.instruments
+    seen, listed = shell.made.instruments
+    assert listed == InstrumentsListed(seen.ts, frozenset({SYMBOL}))
     shell.line("rest_answer", body, url=url)
-    assert (len(shell.made.instruments), seen.instrument.price_scale) == (1, 5)
+    assert (len(shell.made.instruments), seen.instrument.price_scale) == (2, 5)
     broken = orjson.dumps({"code": "200000", "data": [{**entry, "name": {}}]})
     shell.line("rest_answer", broken, url=url)
-    assert len(shell.made.instruments) == 1
+    assert len(shell.made.instruments) == 2
     assert shell.made.pipeline.counts["rest_answer_malformed"] == 1
+
+
+def symbols_answer(*symbols: str) -> bytes:
+    """Return a list of symbols as the exchange answers it."""
+    entries = [
+        {
+            "symbol": symbol, "name": symbol, "baseCurrency": "A", "quoteCurrency": "B",
+            "baseIncrement": "0.1", "quoteIncrement": "0.1", "priceIncrement": "0.1",
+            "enableTrading": True,
+        }
+        for symbol in symbols
+    ]  # fmt: skip
+    return orjson.dumps({"code": "200000", "data": entries})
+
+
+def test_a_symbol_that_is_listed_no_more_is_told_and_so_is_its_return() -> None:
+    shell = Shell()
+    url = "http://h" + PROFILE.symbols_path
+    told = []
+    for symbols in (("A-B", "C-D"), ("A-B", "C-D"), ("A-B",), (), ("A-B", "C-D")):
+        before = len(shell.made.instruments)
+        shell.line("rest_answer", symbols_answer(*symbols), url=url)
+        told.append(
+            [
+                set(each.symbols) if isinstance(each, InstrumentsListed) else each.instrument.symbol
+                for each in shell.made.instruments[before:]
+            ]
+        )
+    assert told == [["A-B", "C-D", {"A-B", "C-D"}], [], [{"A-B"}], [], ["C-D"]]
+
+
+def test_a_capture_ends_no_instrument() -> None:
+    shell = Shell()
+    shell.made.pipeline.start["source"] = "capture.jsonl"
+    shell.line("rest_answer", symbols_answer("A-B"), url="http://h" + PROFILE.symbols_path)
+    assert [type(each) for each in shell.made.instruments] == [InstrumentSeen]
 
 
 MALFORMED_L2 = {

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from recorder.pipeline.output import Gap, InstrumentSeen, Interval
+from recorder.pipeline.output import Gap, InstrumentSeen, InstrumentsListed, Interval
 from recorder.storage import catalog_writer
 from recorder.storage.catalog_writer import CatalogWriter
 from schemas.catalog import CATALOG_VERSION, TABLES
@@ -172,6 +172,28 @@ def test_an_instrument_is_in_force_until_the_next(catalog: Any, tmp_path: Path) 
     assert [(row["ts_from"], row["ts_to"], row["wire"]) for row in rows][-1] == (30, None, "b")
     assert [row["ts_from"] for row in rows[1:]] == [row["ts_to"] for row in rows[:-1]]
     assert (rows[0]["price_scale"], rows[0]["size_scale"], rows[0]["funds_scale"]) == (3, 1, 2)
+
+
+def test_an_instrument_ends_when_it_is_listed_no_more_and_begins_again(
+    catalog: Any, tmp_path: Path
+) -> None:
+    both, one = frozenset({"A-B", "C-D"}), frozenset({"A-B"})
+    catalog.put_instruments(
+        "r1",
+        [
+            InstrumentSeen(10, instrument("A-B", "a")),
+            InstrumentSeen(10, instrument("C-D", "c")),
+            InstrumentsListed(10, both),
+            InstrumentsListed(20, one),
+            InstrumentSeen(30, instrument("C-D", "c")),
+            InstrumentsListed(30, both),
+        ],
+    )
+    catalog.put_instruments("r2", [InstrumentsListed(40, both)])
+    rows = sorted(table_rows(tmp_path, "instruments"), key=lambda r: (r["symbol"], r["ts_from"]))
+    assert [(row["symbol"], row["ts_from"], row["ts_to"]) for row in rows] == [
+        ("A-B", 10, None), ("C-D", 10, 20), ("C-D", 30, None),
+    ]  # fmt: skip
 
 
 def test_a_run_is_forgotten_in_every_table(catalog: Any, tmp_path: Path) -> None:
