@@ -67,8 +67,9 @@ def status_command(where: Path, as_json: bool) -> None:
 def reload_command(where: Path) -> None:
     """Have the running recorder read its configuration again.
 
-    Without an argument, ./recorder.toml says where the recorder is. All of it is applied, or nothing: a file with a mistake, or with a change that needs a restart,
-    leaves everything as it was. Streams that stay wanted are not touched.
+    Without an argument, ./recorder.toml says where the recorder is. All of the file is applied, or
+    nothing: a mistake, or a change that needs a restart, leaves everything as it was. Streams that
+    stay wanted are not touched.
     """
     from recorder.transport.control_client import NobodyThere, ask_recorder
 
@@ -104,12 +105,14 @@ def job_command(name: str, where: Path) -> None:
     """
     from recorder.hand_jobs import run_by_hand
     from recorder.jobs import UnknownJob
+    from recorder.logs import configure_logs
     from recorder.transport.control_client import NobodyThere, ask_recorder
 
     archive, config = _locate(where)
     try:
         reply = asyncio.run(ask_recorder(archive, "POST", f"/job/{name}"))
     except NobodyThere:
+        configure_logs("warning", "text")
         try:
             run = asyncio.run(run_by_hand(archive, name, config)).row
         except UnknownJob as error:

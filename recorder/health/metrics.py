@@ -169,9 +169,10 @@ def _gaps(view: View) -> Iterator[Metric]:
         "gaps", "Gaps begun, by reason and stream", dict(meters.gaps), "reason", "stream"
     )
     open_gaps = {stream: 0 for _, stream in facts.streams}
-    for (symbol, stream), each in facts.streams.items():
-        wanted = symbol in facts.symbols
-        open_gaps[stream] += bool(each.get("gap")) and wanted and each["state"] not in READY_STATES
+    wanted = facts.wanted
+    for key, each in facts.streams.items():
+        is_open = bool(each.get("gap")) and each["state"] not in READY_STATES
+        open_gaps[key[1]] += is_open and key in wanted
     yield _gauge("gaps_open", "Gaps not healed yet", _by_word(open_gaps), "stream")
     resyncs = {stream: 0 for _, stream in facts.streams} | dict(meters.resyncs)
     yield _counter("resyncs", "Gaps healed by a new book", _by_word(resyncs), "stream")

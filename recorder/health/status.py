@@ -8,6 +8,7 @@ from typing import Any
 
 from recorder.health.readiness import Key, Unready, find_unready
 from recorder.meters import LastRow
+from schemas.kucoin.topics import STREAM_OF_FEED
 from schemas.timestamps import NS_PER_S
 
 # A rate taken over less says more about the moment than about the disk.
@@ -140,6 +141,12 @@ class Facts:
         return find_unready(self.symbols, self.feeds, self.streams, self.refused)
 
     @property
+    def wanted(self) -> frozenset[Key]:
+        """The streams to be recorded; of one that was, some may still be known."""
+        streams = [STREAM_OF_FEED[feed] for feed in self.feeds]
+        return frozenset((symbol, stream) for symbol in self.symbols for stream in streams)
+
+    @property
     def is_ready(self) -> bool:
         """Whether everything wanted is recorded in step."""
         return self.phase == RECORDING and self.writer_alive and not self.unready
@@ -170,7 +177,7 @@ def format_readiness(facts: Facts) -> dict[str, Any]:
 def format_status(facts: Facts) -> dict[str, Any]:
     """Return the content of `/status`."""
     unready = {(each.symbol, each.stream): each.reason for each in facts.unready}
-    disk = facts.disk
+    wanted, disk = facts.wanted, facts.disk
     return {
         "phase": facts.phase,
         "ready": facts.is_ready,
@@ -196,7 +203,7 @@ def format_status(facts: Facts) -> dict[str, Any]:
         "symbols_unsynced": len({symbol for symbol, _ in unready}),
         "streams_age_s": round(facts.streams_age_s, 1),
         "streams": [
-            _format_stream(facts, key, unready.get(key, ""))
+            _format_stream(facts, key, unready.get(key, ""), is_wanted=key in wanted)
             for key in _order(facts, facts.streams.keys() | unready.keys())
         ],
         "connections_planned": facts.connections_planned,
@@ -231,7 +238,7 @@ def _order(facts: Facts, keys: set[Key]) -> list[Key]:
     return sorted(keys, key=lambda key: (places.get(key[0], len(places)), key))
 
 
-def _format_stream(facts: Facts, key: Key, reason: str) -> dict[str, Any]:
+def _format_stream(facts: Facts, key: Key, reason: str, *, is_wanted: bool) -> dict[str, Any]:
     status = facts.streams.get(key, {})
     last = facts.last_rows.get(key)
     lag_s = quiet_s = None
@@ -243,6 +250,7 @@ def _format_stream(facts: Facts, key: Key, reason: str) -> dict[str, Any]:
         "symbol": key[0],
         "stream": key[1],
         "state": status.get("state", "none"),
+        "wanted": is_wanted,
         "ready": not reason,
         "reason": reason,
         "sequence": status.get("sequence"),

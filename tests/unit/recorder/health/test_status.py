@@ -65,7 +65,9 @@ def test_a_symbol_nothing_is_known_of_is_listed_all_the_same() -> None:
 
 def test_what_is_no_longer_recorded_comes_last() -> None:
     status = format_status(make_facts(symbols=(ETH,)))
-    assert [each["symbol"] for each in status["streams"]] == [ETH, BTC]
+    assert [(each["symbol"], each["wanted"]) for each in status["streams"]] == [
+        (ETH, True), (BTC, False),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
