@@ -107,9 +107,10 @@ class Sandbox:
     def set_up(self) -> None:
         for name in ("bin", "etc/booktape", "etc/systemd/system", "etc/sysusers.d", "lib"):
             (self.folder / name).mkdir(parents=True)
-        (self.folder / "deploy").symlink_to(ROOT / "deploy")
+        for name in ("deploy", "recorder"):
+            (self.folder / name).symlink_to(ROOT / name)
         for program in ("recorder", "replay"):
-            self._program(program, f'exec {sys.executable} -m {program}.cli "$@"')
+            self._program(program, f'exec {sys.executable} -P -m {program}.cli "$@"')
         self._stand_ins()
         command = [sys.executable, "-m", "replay.cli", "exchange", "--port", str(self.port)]
         command += ["--symbols", ",".join(SYMBOLS), "--rate", "100", "--for", "15m"]
