@@ -25,9 +25,9 @@ from schemas.kucoin.signing import (
     format_passphrase,
     format_signature,
 )
+from schemas.kucoin.venue_state import READ_PERMISSION
 
 CLOCK_TOLERANCE_MS = 5_000
-GENERAL = "General"
 HEADERS_MISSING, TIMESTAMP_WRONG, KEY_UNKNOWN = "400001", "400002", "400003"
 PASSPHRASE_WRONG, SIGNATURE_WRONG, NOT_PERMITTED = "400004", "400005", "400007"
 
@@ -52,7 +52,7 @@ class ServedKey:
     secret: str = field(repr=False)
     passphrase: str = field(repr=False)
     version: str = "3"
-    permissions: tuple[str, ...] = (GENERAL,)
+    permissions: tuple[str, ...] = (READ_PERMISSION,)
 
 
 class ApiKeys:
@@ -101,7 +101,7 @@ class ApiKeys:
         path_with_query: str,
         body: str,
         now: int,
-        permission: str = GENERAL,
+        permission: str = READ_PERMISSION,
     ) -> ServedKey:
         """Return the key a request was signed with.
 
@@ -196,7 +196,7 @@ def _parse_key(path: Path, number: int, entry: Any) -> ServedKey:
     version = str(entry.get("version", 3))
     if version not in KEY_VERSIONS:
         raise BadKeyFile(path, f"{where} has no version of {', '.join(KEY_VERSIONS)}", _AS_IN)
-    permissions = entry.get("permissions", [GENERAL])
+    permissions = entry.get("permissions", [READ_PERMISSION])
     if not isinstance(permissions, list) or not all(isinstance(one, str) for one in permissions):
         raise BadKeyFile(path, f"{where} has permissions that are no list of texts", _AS_IN)
     return ServedKey(str(key), str(secret), str(passphrase), version, tuple(permissions))

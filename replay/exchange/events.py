@@ -17,10 +17,11 @@ from typing import Literal
 
 from replay.exchange.duration import parse_duration
 from replay.exchange.errors import BadDuration, BadEvent
+from schemas.kucoin.venue_state import CANCEL_ONLY, CLOSE, OPEN
 
 EventKind = Literal["list", "delist", "rename", "disable", "enable", "status"]
 EVENT_KINDS: tuple[EventKind, ...] = ("list", "delist", "rename", "disable", "enable", "status")
-STATUSES = ("open", "close", "cancelonly")
+STATUSES = (OPEN, CLOSE, CANCEL_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _status(spec: str, at_ns: int, rest: str) -> list[VenueEvent]:
         if not end.startswith("for="):
             raise BadEvent(spec, f"{end!r} is not understood", f"as in {_EXAMPLES['status']}")
         ends = at_ns + _duration(spec, end.removeprefix("for="))
-        events.append(VenueEvent("status", ends, status="open"))
+        events.append(VenueEvent("status", ends, status=OPEN))
     return events
 
 

@@ -12,6 +12,7 @@ from replay.exchange.responses import BadParameter, json_response
 from replay.exchange.routes_rest import RestRoutes
 from replay.exchange.source import Source
 from schemas.kucoin.rest import Instrument, format_answer
+from schemas.kucoin.venue_state import format_status
 
 _CALL_AUCTION = (
     "callauctionPriceFloor",
@@ -39,8 +40,7 @@ class LaterRoutes:
 
     async def status(self, _request: web.Request) -> web.Response:
         """Say whether the market is open."""
-        state = self._source.state()
-        return json_response(format_answer({"status": state.status, "msg": state.message}))
+        return json_response(format_status(self._source.status()))
 
     async def my_ip(self, request: web.Request) -> web.Response:
         """Tell the client the address it comes from."""

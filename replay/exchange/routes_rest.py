@@ -29,6 +29,7 @@ from schemas.kucoin.rest import (
     format_level1,
     format_timestamp,
 )
+from schemas.kucoin.venue_state import KeyInfo, format_key_info
 
 NS_PER_MS = 1_000_000
 CANDLES_MAX = 1_500
@@ -207,21 +208,17 @@ class RestRoutes:
     async def api_key(self, request: web.Request) -> web.Response:
         """Tell the owner of a key what it may do."""
         key = await self.key_of(request)
-        return json_response(
-            format_answer(
-                {
-                    "uid": 100_000_001,
-                    "subName": "",
-                    "remark": "booktape",
-                    "apiKey": key.key,
-                    "apiVersion": int(key.version),
-                    "permission": ",".join(key.permissions),
-                    "ipWhitelist": "",
-                    "isMaster": True,
-                    "createdAt": 1_728_443_843_000,
-                }
-            )
+        told = format_key_info(
+            KeyInfo(key.permissions, key.version),
+            uid=100_000_001,
+            subName="",
+            remark="reader",
+            apiKey=key.key,
+            ipWhitelist="",
+            isMaster=True,
+            createdAt=1_728_443_843_000,
         )
+        return json_response(told)
 
     async def level3(self, request: web.Request) -> web.Response:
         """Answer every resting order, best first, in queue order."""

@@ -12,6 +12,7 @@ from replay.exchange.events import VenueEvent
 from schemas.kucoin.market import L2Update, L3Event, Match, Ticker
 from schemas.kucoin.market_snapshot import MarketSnapshot
 from schemas.kucoin.rest import BookAnswer, HistoryTrade, Instrument
+from schemas.kucoin.venue_state import VenueStatus
 
 DocumentedFeed = Literal["level2", "level3", "match", "ticker", "snapshot"]
 FEEDS: tuple[DocumentedFeed, ...] = ("level2", "level3", "match", "ticker", "snapshot")
@@ -95,14 +96,6 @@ QUIET_WINDOW = WindowFigures(None, None, None, None, "0", "0", None, None)
 
 
 @dataclass(frozen=True, slots=True)
-class VenueState:
-    """What `status` says: open, close or cancelonly, and why."""
-
-    status: str = "open"
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class CandleText:
     """One candle: start in s since the epoch, all else exact decimal text."""
 
@@ -149,8 +142,8 @@ class Source(Protocol):
     def lists(self, symbol: str) -> bool:
         """Tell whether a symbol is listed now."""
 
-    def state(self) -> VenueState:
-        """Return the state of the exchange as a whole."""
+    def status(self) -> VenueStatus:
+        """Return whether the exchange as a whole trades, and why not."""
 
     def wake(self, symbol: str) -> None:
         """Learn that somebody is about to listen to a symbol; never blocks for long."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 
 from replay.exchange.events import VenueEvent
-from replay.exchange.source import CandleText, DayFigures, Push, Sink, VenueState, WindowFigures
+from replay.exchange.source import CandleText, DayFigures, Push, Sink, WindowFigures
 from replay.exchange.synthetic import wire
 from replay.exchange.synthetic.flow import USUAL_LEVELS, Habit
 from replay.exchange.synthetic.instruments import instrument_for
@@ -17,6 +17,7 @@ from replay.exchange.synthetic.truth import OrderLogWriter, TruthWriter
 from replay.exchange.synthetic.wording import Wording, Wording2019
 from schemas.kucoin.market import L2Update, Ticker
 from schemas.kucoin.rest import BookAnswer, HistoryTrade, Instrument
+from schemas.kucoin.venue_state import CANCEL_ONLY, CLOSE, OPEN, VenueStatus
 
 NS = 1_000_000_000
 _PUMP_EVERY_S = 0.005
@@ -32,7 +33,7 @@ _BATCH_WAITS_NS = 100_000_000
 OPENED_AT_ONCE = 50
 """Markets open from the start; of more, each opens when somebody first wants it."""
 
-_STATUS_MESSAGES = {"open": "", "close": "upgrade match engine", "cancelonly": "cancel only"}
+_STATUS_MESSAGES = {OPEN: "", CLOSE: "upgrade match engine", CANCEL_ONLY: "orders are not taken"}
 
 
 class SyntheticSource:
@@ -92,7 +93,7 @@ class SyntheticSource:
         self._truth, self._order_log, self._keep_books = truth, order_log, keep_books
         self._habit = Habit(levels, walk_ticks / rate)
         self._sink: Sink | None = None
-        self._state = VenueState()
+        self._status = VenueStatus(OPEN)
         self._listings: dict[str, Listing] = {}
         self._gone: dict[str, Listing] = {}
         # (due, number, listing): the number keeps equal times in order and listings uncompared.
@@ -126,9 +127,9 @@ class SyntheticSource:
         """Tell whether a symbol is listed now."""
         return symbol in self._listings
 
-    def state(self) -> VenueState:
-        """Return the state of the exchange as a whole."""
-        return self._state
+    def status(self) -> VenueStatus:
+        """Return whether the exchange as a whole trades, and why not."""
+        return self._status
 
     def wake(self, symbol: str) -> None:
         """Open the market of a symbol soon: somebody is about to listen."""
@@ -139,7 +140,7 @@ class SyntheticSource:
     def carry_out(self, event: VenueEvent) -> None:
         """Let something happen to the list of symbols or to the exchange as a whole."""
         if event.kind == "status":
-            self._state = VenueState(event.status, _STATUS_MESSAGES[event.status])
+            self._status = VenueStatus(event.status, _STATUS_MESSAGES[event.status])
         elif event.kind == "list":
             # What was listed before goes on where it stopped, numbers and all.
             listing = self._gone.pop(event.symbol, None) or self._make(event.symbol)
@@ -262,9 +263,9 @@ class SyntheticSource:
         """Carry out a market's next command; returns when the one after it is due."""
         market = listing.market
         events = 0
-        if listing.is_trading and self._state.status == "open":
+        if listing.is_trading and self._status.is_open:
             events = market.step(due)
-        elif listing.is_trading and self._state.status == "cancelonly":
+        elif listing.is_trading and self._status.status == CANCEL_ONLY:
             events = market.step_cancel(due)
         if len(listing.batcher):
             self._unflushed[listing.symbol] = listing

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import orjson
 import pytest
 
+from replay.exchange.api_keys import ApiKeys
 from replay.exchange.app import ExchangeServer, ServerLimits, listening
+from replay.exchange.dialects import DIALECTS, WORDINGS
+from replay.exchange.events import EventPlan
 from replay.exchange.faults import FaultPlan, parse_fault
 from replay.exchange.synthetic.source import SyntheticSource
+from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
+
+CLASSIC = KUCOIN_CLASSIC.name
 
 
 class Client:
@@ -23,9 +30,9 @@ class Client:
         self.url = f"http://127.0.0.1:{port}"
         self.http = http
 
-    async def get(self, path: str) -> tuple[int, Any]:
+    async def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """Return status and parsed body."""
-        async with self.http.get(self.url + path) as answer:
+        async with self.http.get(self.url + path, headers=headers) as answer:
             assert answer.content_type == "application/json"
             return answer.status, orjson.loads(await answer.read())
 
@@ -75,19 +82,39 @@ async def ended(socket: aiohttp.ClientWebSocketResponse, timeout_s: float = 5.0)
             pass
 
 
+async def until(probe: Callable[[], Awaitable[object]], timeout_s: float = 8.0) -> None:
+    """Wait until a probe gives something true."""
+    async with asyncio.timeout(timeout_s):
+        while not await probe():  # noqa: ASYNC110 - the exchange tells nobody
+            await asyncio.sleep(0.03)
+
+
 @contextlib.asynccontextmanager
 async def running(
     *symbols: str,
     faults: tuple[str, ...] = (),
+    events: tuple[str, ...] = (),
     limits: ServerLimits | None = None,
+    dialect: str = KUCOIN_2019.name,
+    keys: ApiKeys | None = None,
+    token_life_ns: int | None = None,
     **options: Any,
 ) -> AsyncIterator[tuple[ExchangeServer, Client]]:
     """Run an exchange on a free port."""
     plan = FaultPlan([parse_fault(spec) for spec in faults])
+    listed = symbols or ("BTC-USDT", "WIN-USDT")
     source = SyntheticSource(
-        symbols or ("BTC-USDT", "WIN-USDT"), keep_books=plan.needs_old_books, **options
+        listed, keep_books=plan.needs_old_books, wording=WORDINGS[dialect], **options
     )
-    server = ExchangeServer(source, faults=plan, limits=limits)
+    server = ExchangeServer(
+        source,
+        faults=plan,
+        limits=limits,
+        dialect=DIALECTS[dialect],
+        events=EventPlan.parse(events, listed),
+        keys=keys,
+        token_life_ns=token_life_ns,
+    )
     async with listening(server) as port, aiohttp.ClientSession() as http:
         yield server, Client(port, http)
 

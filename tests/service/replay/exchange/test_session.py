@@ -14,9 +14,6 @@ import pytest
 
 from replay.exchange.app import ServerLimits
 from replay.exchange.session import SessionLimits
-from replay.exchange.synthetic.market import SyntheticMarket
-from replay.exchange.synthetic.orders import EngineEvent
-from replay.exchange.synthetic.source import SyntheticSource
 from tests.service.replay.exchange.conftest import Client, ask, ended, hear, running, subscribe
 
 L2, L3, MATCH = "/market/level2", "/market/level3", "/market/match"
@@ -361,45 +358,3 @@ async def test_delay_keeps_the_order() -> None:
         assert seen == list(range(seen[0], seen[0] + 400))
         assert server.faults.carried_out == {"delay": 1}
         await socket.close()
-
-
-async def test_an_unmodified_ccxt_keeps_the_exchanges_own_top_ten() -> None:
-    ccxt = pytest.importorskip("ccxt.pro", reason="ccxt, an independent client, is not installed")
-    symbols = ("BTC-USDT", "SHIB-BTC", "WIN-USDT")
-    async with running(*symbols, rate=150.0) as (server, client):
-        source = server.source
-        assert isinstance(source, SyntheticSource)
-        tops: dict[tuple[str, int], list[list[tuple[float, float]]]] = {}
-
-        def keep(market: SyntheticMarket, event: EngineEvent) -> None:
-            made = market.instrument
-            tops[made.symbol, event.sequence] = [
-                [(float(made.price_text(p)), float(made.size_text(s))) for p, s in side[:10]]
-                for side in market.engine.l2()
-            ]
-
-        for symbol in symbols:
-            source.market(symbol).observe(keep)
-        exchange = ccxt.kucoin({"options": {"fetchMarkets": {"types": ["spot"]}}})
-        exchange.urls["api"] = {
-            name: client.url if isinstance(url, str) else url
-            for name, url in exchange.urls["api"].items()
-        }
-
-        async def watch(symbol: str) -> int:
-            compared = 0
-            until = asyncio.get_running_loop().time() + 4
-            while asyncio.get_running_loop().time() < until:
-                book = await exchange.watch_order_book(symbol)
-                mine = [[(row[0], row[1]) for row in book[s][:10]] for s in ("bids", "asks")]
-                assert mine == tops[symbol.replace("/", "-"), book["nonce"]]
-                compared += 1
-            return compared
-
-        try:
-            await exchange.load_markets()
-            names = [symbol.replace("-", "/") for symbol in symbols]
-            counts = await asyncio.gather(*(watch(name) for name in names))
-        finally:
-            await exchange.close()
-        assert min(counts) > 50
