@@ -78,6 +78,7 @@ class Meters:
     rows : Counter          rows made, by dataset
     parts, part_bytes : Counter   published, by dataset
     gaps : Counter          by (reason, stream), counted when one opens
+    stream_gaps : Counter   the same gaps, by (symbol, stream)
     resyncs : Counter       by stream: gaps that a new book healed
     reseeds : int           partial books that were asked for again because the price walked away
     commit_s, fsync_s, durable_lag_s : Tally
@@ -93,6 +94,7 @@ class Meters:
         self.parts: Counter[str] = Counter()
         self.part_bytes: Counter[str] = Counter()
         self.gaps: Counter[tuple[str, str]] = Counter()
+        self.stream_gaps: Counter[Key] = Counter()
         self.resyncs: Counter[str] = Counter()
         self.reseeds = 0
         self.commit_s = Tally(WRITE_BOUNDS_S)
@@ -150,6 +152,7 @@ class Meters:
         key = (gap.symbol, gap.stream)
         if self._open_gaps.get(key) is not gap:
             self.gaps[gap.reason, gap.stream] += 1
+            self.stream_gaps[key] += 1
         if gap.ts_to is None:
             self._open_gaps[key] = gap
             return

@@ -155,6 +155,7 @@ class Monitor:
             streams_age_s=time.monotonic() - told.at if told.at else 0.0,
             streams=told.streams,
             last_rows=dict(meters.last_rows),
+            stream_gaps=dict(meters.stream_gaps),
             refused=venue.refused if venue is not None else {},
             connections=_connections(venue, dict(meters.durable)),
             connections_planned=venue.connections_planned if venue is not None else 0,

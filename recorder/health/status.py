@@ -126,6 +126,7 @@ class Facts:
     streams_age_s: float = 0.0
     streams: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
     last_rows: Mapping[Key, LastRow] = field(default_factory=dict)
+    stream_gaps: Mapping[Key, int] = field(default_factory=dict)
     refused: Mapping[Key, str] = field(default_factory=dict)
     connections: Sequence[ConnectionFacts] = ()
     connections_planned: int = 0
@@ -255,7 +256,7 @@ def _format_stream(facts: Facts, key: Key, reason: str, *, is_wanted: bool) -> d
         "reason": reason,
         "sequence": status.get("sequence"),
         "live": status.get("live"),
-        "gaps": status.get("gaps"),
+        "gaps": facts.stream_gaps.get(key, 0),
         "gap": status.get("gap"),
         "lag_s": lag_s,
         "quiet_s": quiet_s,

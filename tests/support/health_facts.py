@@ -29,6 +29,7 @@ _RECORDING = Facts(
             "state": "buffering", "sequence": 5, "gaps": 2, "gap": "sequence", "live": 3,
         },
     },
+    stream_gaps={(BTC, "l2"): 1},
     last_rows={(BTC, "l2"): LastRow(NOON - NS_PER_S // 2, NOON - NS_PER_S)},
     connections=(ConnectionFacts(1, 2, True, 60.0, 12, 10),),
     connections_planned=1,

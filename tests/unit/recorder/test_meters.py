@@ -91,6 +91,7 @@ def test_a_gap_is_counted_once_however_often_it_is_told() -> None:
     again = gap()
     meters.count_output(told(again))
     assert meters.gaps == {("sequence", "l2"): 2}
+    assert meters.stream_gaps == {("A-B", "l2"): 2}
 
 
 def test_a_gap_told_when_it_is_healed_counts_too() -> None:
