@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 
 from replay.bars import bars
+from replay.bbo_rows import BBO_SCHEMA
 from replay.book import Book
 from replay.catalog import CatalogReader, Snapshot
 from replay.coverage import coverage
 from replay.depth_rows import DEPTH_SCHEMA
-from replay.engine import BBO_SCHEMA, Counters, Engine
-from replay.errors import BadInput
+from replay.engine import Counters, Engine
+from replay.errors import BadInput, SnapshotExpired
 from replay.events import ReplayEvent, replay_events
 from replay.parts import PartReader
 from replay.sql.connection import SqlSession
 from replay.tasks import Task, bbo_tasks, depth_tasks
 from replay.times import Every, Time, every_to_ns, to_ns
 from replay.verify import Report, verify
+
+T = TypeVar("T")
 
 
 class Archive:
@@ -33,7 +36,7 @@ class Archive:
     ----------
     path : str | Path   the folder
     pin : bool          answer everything from the catalog as it is now, instead of from the
-                        newest at each call
+                        newest at each call; `SnapshotExpired` once its parts are removed
 
     Raises
     ------
@@ -52,7 +55,7 @@ class Archive:
         self._reader = PartReader(self.path)
         self._pinned = pin
         self._lock = threading.Lock()
-        self._engine = Engine(self._catalog.newest(), self._reader, self.counters)
+        self._engine = self._engine_of(self._catalog.newest())
         self._session: SqlSession | None = None
 
     def __enter__(self) -> Self:
@@ -80,8 +83,23 @@ class Archive:
             with self._lock:
                 newest = self._catalog.newest()
                 if newest is not self._engine.snapshot:
-                    self._engine = Engine(newest, self._reader, self.counters)
+                    self._engine = self._engine_of(newest)
         return self._engine
+
+    def _engine_of(self, snapshot: Snapshot) -> Engine:
+        newest = None if self._pinned else self._catalog.newest
+        return Engine(snapshot, self._reader, self.counters, newest)
+
+    def _answer(self, question: Callable[[Engine], T]) -> T:
+        """Ask the engine, and the newest one where retention removed rows meanwhile."""
+        engine = self.engine()
+        try:
+            return question(engine)
+        except SnapshotExpired as error:
+            newer = self.engine()
+            if newer is engine or newer.names_still(error.path):
+                raise
+            return question(newer)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -124,7 +142,7 @@ class Archive:
         if at is not None and sequence is not None:
             raise BadInput("both a time and a sequence are given", "give one of them")
         ts = None if at is None else to_ns(at)
-        return self.engine().book(symbol, ts, sequence, level)
+        return self._answer(lambda engine: engine.book(symbol, ts, sequence, level))
 
     def bbo(
         self,
@@ -140,26 +158,33 @@ class Archive:
         book becomes unknown.
         """
         ts_from, ts_to = _optional(start), _optional(end)
-        return _table(bbo_tasks(self.engine(), symbol, ts_from, ts_to, level), BBO_SCHEMA)
+        return self._answer(
+            lambda engine: _table(bbo_tasks(engine, symbol, ts_from, ts_to, level), BBO_SCHEMA)
+        )
 
     def depth(
         self, symbol: str, start: Time, end: Time, every: Every = "1s", levels: int = 10
     ) -> pa.Table:
         """Return the best levels at every multiple of `every` in [start, end), one row a level."""
-        spacing = every_to_ns(every)
-        tasks = depth_tasks(self.engine(), symbol, to_ns(start), to_ns(end), spacing, levels)
-        return _table(tasks, DEPTH_SCHEMA)
+        ts_from, ts_to, spacing = to_ns(start), to_ns(end), every_to_ns(every)
+        return self._answer(
+            lambda engine: _table(
+                depth_tasks(engine, symbol, ts_from, ts_to, spacing, levels), DEPTH_SCHEMA
+            )
+        )
 
     def bars(self, symbol: str, start: Time, end: Time, every: Every) -> pa.Table:
         """Return open, high, low, close and volumes of trades by `every` in [start, end)."""
-        batch = bars(self.engine(), symbol, to_ns(start), to_ns(end), every_to_ns(every))
+        ts_from, ts_to, spacing = to_ns(start), to_ns(end), every_to_ns(every)
+        batch = self._answer(lambda engine: bars(engine, symbol, ts_from, ts_to, spacing))
         return pa.Table.from_batches([batch])
 
     def coverage(
         self, symbol: str | None = None, start: Time | None = None, end: Time | None = None
     ) -> pa.Table:
         """Return what is known of each symbol, stream and UTC day, and what is not."""
-        batch = coverage(self.engine(), symbol, _optional(start), _optional(end))
+        ts_from, ts_to = _optional(start), _optional(end)
+        batch = self._answer(lambda engine: coverage(engine, symbol, ts_from, ts_to))
         return pa.Table.from_batches([batch])
 
     def replay(
@@ -172,7 +197,9 @@ class Archive:
     ) -> Iterator[ReplayEvent]:
         """Iterate over the events of several symbols in the order they were known.
 
-        Each event carries the live book of its symbol, moved to that very event.
+        Each event carries the live book of its symbol, moved to that very event. Compaction
+        meanwhile changes nothing; `SnapshotExpired` is raised where retention removes what is
+        still to come.
         """
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         return replay_events(self.engine(), names, _optional(start), _optional(end), level)
@@ -200,7 +227,7 @@ class Archive:
 
     def verify(self) -> Report:
         """Replay every book from Parquet and compare it with every full book of the record."""
-        return verify(self.engine())
+        return self._answer(verify)
 
 
 def _optional(value: Time | None) -> int | None:

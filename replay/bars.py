@@ -135,9 +135,7 @@ def _trades(
     for part in engine.snapshot.parts.get(("trades", symbol), []):
         if part.ts_first < ts_to and part.ts_last >= ts_from:
             span = (part.ordinal_first, part.ordinal_last)
-            tables.append(
-                engine.reader.rows(engine.snapshot, "trades", symbol, part.run_id, span, _COLUMNS)
-            )
+            tables.append(engine.rows("trades", symbol, part.run_id, span, _COLUMNS))
     if not tables:
         nothing, never = np.zeros(0), np.zeros(0, np.bool_)
         return np.zeros(0, np.int64), nothing, nothing, never, never

@@ -163,8 +163,7 @@ def _known_rows(
     engine: Engine, interval: Interval, start: int, stop: int, more: tuple[str, ...] = ()
 ) -> tuple[np.ndarray[Any, Any], pa.Table]:
     dataset = _DATASETS.get(interval.stream, interval.stream)
-    table = engine.reader.rows(
-        engine.snapshot,
+    table = engine.rows(
         dataset,
         interval.symbol,
         interval.run_id,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
+from replay.bbo_rows import BBO_SCHEMA, changes_rows, end_row, moment_row
 from replay.book import Book, Int64s
 from replay.catalog import FullBook, Snapshot
 from replay.depth_rows import DEPTH_SCHEMA, depth_rows
-from replay.errors import BadInput, PartDamaged, UnknownSymbol
-from replay.kernels.levels import UNKNOWN
-from replay.numbers import to_double
+from replay.errors import BadInput, PartDamaged, SnapshotExpired, UnknownSymbol
 from replay.parts import PartReader
 from replay.rows import (
     BOOK_COLUMNS,
@@ -25,29 +25,13 @@ from replay.rows import (
     decode_l2,
     decode_l3,
     no_rows,
-    timestamps,
 )
-from replay.slice_replay import BestChanges, L2Replay, L3Replay
+from replay.slice_replay import L2Replay, L3Replay
 from replay.timeline import Slice, Timeline, timeline
 
 SliceReplay = L2Replay | L3Replay
 
 STREAM_OF_LEVEL = {2: "l2", 3: "l3"}
-
-BBO_SCHEMA = pa.schema(
-    [
-        ("symbol", pa.string()),
-        ("ts_event", pa.timestamp("ns")),
-        ("ts_recv", pa.timestamp("ns")),
-        ("sequence", pa.int64()),
-        ("best_bid", pa.float64()),
-        ("best_bid_size", pa.float64()),
-        ("best_ask", pa.float64()),
-        ("best_ask_size", pa.float64()),
-        ("valid", pa.bool_()),
-        ("crossed", pa.bool_()),
-    ]
-)
 
 FRAMES_MAX = 4096
 """Frames a task cuts, unless its grid is very fine: at 20 levels some 10 MiB of rows."""
@@ -66,15 +50,27 @@ class Counters:
 class Engine:
     """Answers from one catalog snapshot. Threads may share it.
 
+    A part that compaction replaced and removed meanwhile is no reason to begin again: the rows are
+    in another part of the newest catalog, under the same run and ordinals, and are read there.
+
     Parameters
     ----------
-    snapshot : Snapshot   what is known
-    reader : PartReader   where rows are
-    counters : Counters   counts of slices and rows replayed, shared between engines
+    snapshot : Snapshot          what is known
+    reader : PartReader          where rows are
+    counters : Counters          counts of slices and rows replayed, shared between engines
+    newest : () -> Snapshot      asked when a part is gone; without it (pinned) `SnapshotExpired`
+                                 is the answer
     """
 
-    def __init__(self, snapshot: Snapshot, reader: PartReader, counters: Counters) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        reader: PartReader,
+        counters: Counters,
+        newest: Callable[[], Snapshot] | None = None,
+    ) -> None:
         self.snapshot, self.reader, self.counters = snapshot, reader, counters
+        self._newest = newest
 
     def timeline(self, symbol: str, level: int) -> Timeline:
         """Return the timeline of a symbol's level-2 or level-3 book.
@@ -89,9 +85,61 @@ class Engine:
             raise UnknownSymbol(symbol, self.snapshot.symbols)
         return timeline(self.snapshot, symbol, STREAM_OF_LEVEL[level])
 
+    def names_still(self, path: str) -> bool:
+        """Tell whether the newest catalog names a part: if it is not there, it is lost."""
+        if self._newest is None:
+            return False
+        groups = self._newest().parts.values()
+        return any(part.path == path for parts in groups for part in parts)
+
+    def full_book(self, book: FullBook) -> pa.Table:
+        """Return the rows of a full book, from wherever they lie now.
+
+        Raises
+        ------
+        SnapshotExpired   they are nowhere any more
+        """
+        try:
+            return self.reader.full_book(book, BOOK_COLUMNS)
+        except SnapshotExpired:
+            if self._newest is None:
+                raise
+            key = (book.symbol, book.stream, book.run_id)
+            for moved in self._newest().full_books.get(key, []):
+                if _place(moved) == _place(book) and moved.path != book.path:
+                    return self.reader.full_book(moved, BOOK_COLUMNS)
+            raise
+
+    def rows(
+        self,
+        dataset: str,
+        symbol: str,
+        run_id: str,
+        ordinals: tuple[int, int],
+        columns: Sequence[str],
+    ) -> pa.Table:
+        """Return rows with an ordinal in the closed range, from wherever they lie now.
+
+        Raises
+        ------
+        SnapshotExpired   some of them are nowhere any more
+        """
+        wanted = (dataset, symbol, run_id, ordinals, columns)
+        try:
+            return self.reader.rows(self.snapshot, *wanted)
+        except SnapshotExpired:
+            if self._newest is None:
+                raise
+            newest = self._newest()
+            if self.reader.promised(newest, *wanted[:4]) < self.reader.promised(
+                self.snapshot, *wanted[:4]
+            ):
+                raise  # retention removed what compaction never would
+            return self.reader.rows(newest, *wanted)
+
     def seed_rows(self, book: FullBook) -> FullBookRows:
         """Read a full book."""
-        rows = decode_full_book(self.reader.full_book(book, BOOK_COLUMNS))
+        rows = decode_full_book(self.full_book(book))
         if rows.sequence != book.sequence:
             raise PartDamaged(
                 book.path,
@@ -110,8 +158,7 @@ class Engine:
         # interval begins there may be none: a REST snapshot has the ordinal, or retention took it.
         repeats = piece.seed.origin != "rest"
         first = piece.seed.ordinal + (not repeats)
-        table = self.reader.rows(
-            self.snapshot,
+        table = self.rows(
             "l2_updates" if is_l2 else "l3_events",
             interval.symbol,
             interval.run_id,
@@ -177,15 +224,15 @@ class Engine:
             replay.move_to(replay.rows_known_at(ts_from))
         if starts_range and ts_from is not None and piece.interval.ts_to >= ts_from:
             # Known before the range begins: it is stated as of its beginning.
-            shown.append(_moment_row(piece, replay, max(ts_from, replay.moment()[0])))
+            shown.append(moment_row(piece, replay, max(ts_from, replay.moment()[0])))
         elif piece.is_first and not starts_range:
-            shown.append(_moment_row(piece, replay, replay.moment()[0]))
+            shown.append(moment_row(piece, replay, replay.moment()[0]))
         stop = replay.all_rows() if ts_to is None else replay.rows_known_before(ts_to)
         if stop > replay.position:
-            shown.append(_bbo_rows(piece, replay, replay.follow_best(stop)))
+            shown.append(changes_rows(piece, replay, replay.follow_best(stop)))
         if piece.following is not None and _inside(piece.following.ts, ts_from, ts_to):
             shown += self._bbo_told_anew(piece, replay, piece.following)
-        end = _unknown_row(piece)
+        end = end_row(piece)
         if end is not None and _inside(end.column("ts_recv")[0].value, ts_from, ts_to):
             shown.append(end)
         return _joined(shown, BBO_SCHEMA)
@@ -200,7 +247,7 @@ class Engine:
         if not replay.is_partial:
             return []
         before, after = (
-            _moment_row(piece, replay, following.ts, shown)
+            moment_row(piece, replay, following.ts, shown)
             for shown in (replay, self.standing(following, replay))
         )
         return [] if before.equals(after) else [after]
@@ -237,6 +284,11 @@ class Engine:
         return _joined(cut, DEPTH_SCHEMA)
 
 
+def _place(book: FullBook) -> tuple[int, str, int]:
+    """Return what a full book keeps wherever its rows are moved to."""
+    return book.ordinal, book.origin, book.sequence
+
+
 def _inside(ts: int, ts_from: int | None, ts_to: int | None) -> bool:
     return (ts_from is None or ts >= ts_from) and (ts_to is None or ts < ts_to)
 
@@ -245,88 +297,3 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
     if not batches:
         return pa.RecordBatch.from_pylist([], schema)
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-
-
-def _moment_row(
-    piece: Slice, replay: SliceReplay, ts_recv: int, shown: SliceReplay | None = None
-) -> pa.RecordBatch:
-    """Return the best prices now, or those that another book of this very moment shows."""
-    _, ts_event, sequence = replay.moment()
-    shown = replay if shown is None else shown
-    return _bbo_batch(
-        piece.interval.symbol,
-        shown,
-        np.array([NO_TIME if ts_event is None else ts_event], np.int64),
-        np.array([ts_recv], np.int64),
-        np.array([sequence], np.int64),
-        shown.best().reshape(1, 4),
-    )
-
-
-def _bbo_rows(piece: Slice, replay: SliceReplay, changes: BestChanges) -> pa.RecordBatch:
-    rows = replay.rows
-    return _bbo_batch(
-        piece.interval.symbol,
-        replay,
-        rows.ts_event[changes.rows],
-        rows.known[changes.rows],
-        rows.sequence_end[changes.rows],
-        changes.bests,
-    )
-
-
-def _bbo_batch(
-    symbol: str,
-    replay: SliceReplay,
-    ts_event: Int64s,
-    ts_recv: Int64s,
-    sequence: Int64s,
-    bests: Int64s,
-) -> pa.RecordBatch:
-    count = len(sequence)
-    columns = [
-        pa.repeat(pa.scalar(symbol), count),
-        timestamps(ts_event),
-        timestamps(ts_recv),
-        pa.array(sequence),
-    ]
-    for side in (0, 1):
-        empty = bests[:, 2 * side + 1] <= 0
-        for offset, scale in ((0, replay.price_scale), (1, replay.size_scale)):
-            doubles = to_double(bests[:, 2 * side + offset], scale)
-            columns.append(pa.array(doubles, mask=empty))
-    both = (bests[:, 1] > 0) & (bests[:, 3] > 0)
-    columns += [
-        pa.array(bests[:, 1] != UNKNOWN),
-        pa.array(both & (bests[:, 0] >= bests[:, 2])),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=BBO_SCHEMA)
-
-
-def unknown_bbo(symbol: str, ts: int, sequence: int | None) -> pa.RecordBatch:
-    """Return the row that says: from here on the book is not known."""
-    row = {"symbol": symbol, "ts_recv": ts, "sequence": sequence, "valid": False}
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array([row.get(field.name)], pa.int64()).cast(field.type)
-            if pa.types.is_timestamp(field.type)
-            else pa.array([row.get(field.name)], field.type)
-            for field in BBO_SCHEMA
-        ],
-        schema=BBO_SCHEMA,
-    )
-
-
-def _unknown_row(piece: Slice) -> pa.RecordBatch | None:
-    """Return the row that ends an interval: the first ns and sequence that are not known."""
-    interval = piece.interval
-    if not piece.is_last or interval.is_open:
-        return None
-    ts, sequence = interval.ts_to + 1, interval.sequence_last
-    if piece.gap is not None and piece.gap.ts_to is not None:
-        ts = min(ts, piece.gap.ts_to)
-    if piece.gap is not None and piece.gap.sequence_expected is not None:
-        sequence = piece.gap.sequence_expected
-    elif sequence is not None:
-        sequence += 1
-    return unknown_bbo(interval.symbol, ts, sequence)

@@ -59,17 +59,23 @@ class PartReader:
         PartDamaged       a part cannot be read
         """
         first, last = ordinals
-        wanted = [
-            part
-            for part in snapshot.parts.get((dataset, symbol), [])
-            if part.run_id == run_id and part.ordinal_first <= last and part.ordinal_last >= first
-        ]
-        wanted.sort(key=lambda part: part.ordinal_first)
+        wanted = _parts_with(snapshot, dataset, symbol, run_id, ordinals)
         tables = [self._part_rows(part, first, last, columns) for part in wanted]
         if not tables:
             schema = DATASETS[dataset].schema
             return pa.schema([schema.field(name) for name in columns]).empty_table()
         return pa.concat_tables(tables)
+
+    @staticmethod
+    def promised(
+        snapshot: Snapshot, dataset: str, symbol: str, run_id: str, ordinals: tuple[int, int]
+    ) -> int:
+        """Return how many ordinals of the closed range a catalog has parts for, at most."""
+        first, last = ordinals
+        return sum(
+            min(part.ordinal_last, last) - max(part.ordinal_first, first) + 1
+            for part in _parts_with(snapshot, dataset, symbol, run_id, ordinals)
+        )
 
     def full_book(self, book: FullBook, columns: Sequence[str]) -> pa.Table:
         """Return the rows of one full book.
@@ -140,6 +146,19 @@ class PartReader:
             while len(self._footers) > _FOOTERS_MAX:
                 self._footers.popitem(last=False)
         return footer
+
+
+def _parts_with(
+    snapshot: Snapshot, dataset: str, symbol: str, run_id: str, ordinals: tuple[int, int]
+) -> list[Part]:
+    """Return the parts of a run that reach into a closed range of ordinals, in order."""
+    first, last = ordinals
+    found = [
+        part
+        for part in snapshot.parts.get((dataset, symbol), [])
+        if part.run_id == run_id and part.ordinal_first <= last and part.ordinal_last >= first
+    ]
+    return sorted(found, key=lambda part: part.ordinal_first)
 
 
 def _footer_of(metadata: pq.FileMetaData) -> _Footer:

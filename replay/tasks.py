@@ -12,9 +12,10 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from replay.bbo_rows import unknown_bbo
 from replay.book import Int64s
 from replay.depth_rows import unknown_points
-from replay.engine import FRAMES_MAX, Engine, unknown_bbo
+from replay.engine import FRAMES_MAX, Engine
 from replay.errors import BadInput
 from replay.timeline import Slice, Timeline
 

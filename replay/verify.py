@@ -15,7 +15,7 @@ import numpy as np
 from replay.catalog import FullBook
 from replay.comparison import EMPTY, PARTIAL, SIDES, WHOLE, Comparison, compare_books
 from replay.engine import Engine, SliceReplay
-from replay.errors import PartDamaged, ReplayError
+from replay.errors import PartDamaged, ReplayError, SnapshotExpired
 from replay.rows import L2Rows, L3Rows
 from replay.slice_replay import L2Replay, L3Replay
 from replay.timeline import Slice, Timeline, timeline
@@ -113,6 +113,10 @@ def verify(engine: Engine) -> Report:
     Returns
     -------
     Report   damaged or missing parts are differences too, not exceptions
+
+    Raises
+    ------
+    SnapshotExpired   retention removed what was still to be compared
     """
     report = Report()
     for symbol, stream in sorted(engine.snapshot.intervals):
@@ -139,8 +143,15 @@ def _verify_stream(engine: Engine, symbol: str, stream: str, report: Report) -> 
                 replay.move_to(replay.all_rows())
                 _check_keyframe(engine, piece, replay, report)
             except ReplayError as error:
+                _unless_expired(engine, error)
                 run_id, n = piece.interval.run_id, piece.seed.sequence
                 report.differ(Difference(symbol, stream, "rows", run_id, n, str(error)))
+
+
+def _unless_expired(engine: Engine, error: ReplayError) -> None:
+    """Pass on that retention took a part meanwhile: only a part still named is lost."""
+    if isinstance(error, SnapshotExpired) and not engine.names_still(error.path):
+        raise error
 
 
 def _check_rows(piece: Slice, replay: SliceReplay, report: Report) -> None:
@@ -266,6 +277,7 @@ def _verify_levels(engine: Engine, symbol: str, report: Report) -> None:
             try:
                 _compare_levels(engine, l2, piece, report)
             except ReplayError as error:
+                _unless_expired(engine, error)
                 run_id, n = piece.interval.run_id, piece.seed.sequence
                 report.differ(Difference(symbol, "l3", "l3 = l2", run_id, n, str(error)))
 

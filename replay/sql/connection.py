@@ -53,6 +53,9 @@ def parts_listed(root: Path, snapshot: Snapshot, dataset: str) -> list[str]:
 class SqlSession:
     """Runs statements over an archive, each on one catalog snapshot.
 
+    The views list the parts of that snapshot, so a statement sees each row once, whatever is
+    swapped meanwhile. Where the files it still wanted are gone, it runs once more on the newest.
+
     Parameters
     ----------
     root : Path                 the archive folder
@@ -91,28 +94,49 @@ class SqlSession:
         Raises
         ------
         QueryError       DuckDB refused it
-        SnapshotExpired  a part went away meanwhile
+        SnapshotExpired  a part went away meanwhile, and again while the statement ran once more
         ReplayError      what a macro raised, as it was raised
         """
+        bound = {name: _bound(value) for name, value in parameters.items()}
         with self._lock:
+            self._refresh()
             try:
-                self._refresh()
-                bound = {name: _bound(value) for name, value in parameters.items()}
-                relation = self._connection.sql(query, params=bound or None)
-                return relation.to_arrow_table() if relation is not None else pa.table({})
-            except duckdb.Error as error:
-                failure = self._functions.failure
-                if isinstance(failure, ReplayError):
-                    raise failure from None
-                if failure is not None:
-                    raise failure from error
-                raise self._explained(error) from error
+                return self._run(query, bound)
+            except SnapshotExpired as error:
+                if not self._may_run_again(query, error):
+                    raise
+            self._refresh()
+            return self._run(query, bound)
+
+    def _may_run_again(self, query: str, error: SnapshotExpired) -> bool:
+        """Tell whether a newer catalog does without the part, and nothing would be done twice.
+
+        A lone statement that failed has done nothing; of several, the first ones have.
+        """
+        engine = self._engine()
+        if engine.snapshot is self._shown or engine.names_still(error.path):
+            return False
+        return len(self._connection.extract_statements(query)) == 1
+
+    def _run(self, query: str, bound: dict[str, Any]) -> pa.Table:
+        try:
+            relation = self._connection.sql(query, params=bound or None)
+            return relation.to_arrow_table() if relation is not None else pa.table({})
+        except duckdb.Error as error:
+            failure = self._functions.failure
+            if isinstance(failure, ReplayError):
+                raise failure from None
+            if failure is not None:
+                raise failure from error
+            raise self._explained(error) from error
 
     def _explained(self, error: duckdb.Error) -> ReplayError:
         for broken in self._broken:
             if str(broken) in str(error):
                 return broken
-        fault = self._fault_of_parts(error, self._engine().snapshot)
+        # The newest catalog may name the part no more: what the statement saw does.
+        assert self._shown is not None, "a statement runs on a snapshot"
+        fault = self._fault_of_parts(error, self._shown)
         if fault is not None:
             return fault
         if isinstance(error, duckdb.CatalogException | duckdb.BinderException):

@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow as pa
 
 from replay.bars import BARS_SCHEMA, bars
+from replay.bbo_rows import BBO_SCHEMA
 from replay.coverage import COVERAGE_SCHEMA, coverage
 from replay.depth_rows import DEPTH_SCHEMA
-from replay.engine import BBO_SCHEMA, Engine
+from replay.engine import Engine
 from replay.errors import BadInput, BadTime
 from replay.tables import BOOK_SCHEMA, L3_BOOK_SCHEMA, book_rows, l3_book_rows
 from replay.tasks import Task, bbo_tasks, depth_tasks
