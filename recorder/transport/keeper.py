@@ -1,5 +1,6 @@
 """One place of the plan, connected for ever: reconnects, and hands over before a token ends.
 
+Also where the venue refuses to end a subscription: another connection never has it.
 A handover leaves no gap and doubles nothing:
 1. a new connection subscribes while the old one goes on; its lines wait;
 2. the old one is read up to a ping sent after that: nothing from before is missing now;
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
@@ -169,10 +171,7 @@ class Keeper:
 
     async def _tend(self, live: Live) -> Live | None:
         """Wait for the end of a connection or its replacement; return who goes on, if anybody."""
-        now = asyncio.get_running_loop().time()
-        rotate_at = self._rotate_at(live)
-        rest_s = None if rotate_at is None else max(0.0, rotate_at - now)
-        await asyncio.wait({live.task}, timeout=rest_s)
+        await self._wait_end_or_turn(live)
         if live.task.done():
             self._note_end(live)
             return None
@@ -183,12 +182,26 @@ class Keeper:
             self._rotate_backoff.reset()
         return successor
 
+    async def _wait_end_or_turn(self, live: Live) -> None:
+        """Wait for the end of a connection, or until it is to be replaced."""
+        rotate_at = self._rotate_at(live)
+        now = asyncio.get_running_loop().time()
+        rest_s = None if rotate_at is None else max(0.0, rotate_at - now)
+        ends: set[asyncio.Future[Any]] = {live.task}
+        stuck = asyncio.create_task(live.connection.wait_stuck())
+        try:
+            if self._again is None or self._again[0] is not live:
+                ends.add(stuck)
+            await asyncio.wait(ends, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stuck.cancel()
+
     def _rotate_at(self, live: Live) -> float | None:
         """Return the loop time at which a connection is to be replaced."""
-        if self._rotation.after_s is None:
-            return None
         if self._again is not None and self._again[0] is live:
             return self._again[1]
+        if self._rotation.after_s is None:
+            return None
         spread_s = min(ROTATE_SPREAD_MAX_S, self._rotation.after_s * ROTATE_SPREAD)
         return live.dialed_at + self._rotation.after_s - self._draw.uniform(0.0, spread_s)
 

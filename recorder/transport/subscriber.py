@@ -67,6 +67,7 @@ class Subscriber:
         self._refused: dict[Topic, float] = {}
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
+        self._stuck = asyncio.Event()
         self._asked: tuple[str, asyncio.Future[Answer]] | None = None
 
     @property
@@ -91,6 +92,10 @@ class Subscriber:
     async def wait_settled(self) -> None:
         """Wait until everything wanted is carried or refused, and nothing else is carried."""
         await self._settled.wait()
+
+    async def wait_stuck(self) -> None:
+        """Wait until the venue refuses to end a subscription: only the connection can, then."""
+        await self._stuck.wait()
 
     def hear(self, message: Answer) -> bool:
         """Take in an acknowledgement or an error; False when it answers nothing that was asked."""
@@ -188,9 +193,15 @@ class Subscriber:
             elif halves := self._halve(wish, answer):
                 queue.extendleft(reversed(halves))
             else:
-                # A topic the venue does not know any more carries nothing either.
-                self._log.warning("end of a subscription refused", text=answer.text)
+                # Not asked again. Without an acknowledgement it counts as carried in the raw log.
+                self._log.warning(
+                    "end of a subscription refused",
+                    topic=wish.topic(self._profile),
+                    code=answer.code,
+                    text=answer.text,
+                )
                 self._carried.difference_update(wish.topics)
+                self._stuck.set()
 
     def _halve(self, wish: Wish, answer: ErrorMessage) -> tuple[Wish, ...]:
         """Split a message that was refused: one bad symbol silences all of it and is not named."""

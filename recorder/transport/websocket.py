@@ -153,6 +153,10 @@ class Connection:
         """Wait until everything wanted is carried or refused, and nothing else is carried."""
         await self._subscriber.wait_settled()
 
+    async def wait_stuck(self) -> None:
+        """Wait until it carries what is not wanted, and cannot be made not to."""
+        await self._subscriber.wait_stuck()
+
     async def wait_ready(self, heard_within_s: float) -> None:
         """Wait until it is settled, and what it listens for was heard or had time enough."""
         await self.wait_settled()
@@ -207,6 +211,8 @@ class Connection:
                 ending["rotated"] = True
                 with suppress(TimeoutError, aiohttp.ClientError, OSError):
                     await self._relief()
+                    # What nobody else carries now is not wanted any more.
+                    ending["reason"] = STOPPED
         finally:
             # First the line, then the handshake: nothing read after it could still count.
             self._append("close", ending)

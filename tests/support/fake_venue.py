@@ -30,6 +30,7 @@ class Script:
     refusal_delay_s : float       before each of those 503
     book_answers : deque          (status, body) to give before real books
     sequences : dict              symbol → sequence of its book
+    kept_symbols : set            a subscription to one of them is not ended when asked to
     connections_max : int         websockets at once; one more is answered 503
     lags_s : deque                one a connection: everything it is sent comes so much later
     """
@@ -45,6 +46,7 @@ class Script:
     refusal_delay_s: float = 0.0
     book_answers: deque[tuple[int, bytes, dict[str, str]]] = field(default_factory=deque)
     sequences: dict[str, int] = field(default_factory=dict)
+    kept_symbols: set[str] = field(default_factory=set)
     connections_max: int = 1_000
     lags_s: deque[float] = field(default_factory=deque)
 
@@ -87,7 +89,7 @@ class FakeVenue:
         app.router.add_get("/api/v2/market/orderbook/level2", self._book)
         app.router.add_get("/api/v1/market/orderbook/level3", self._book)
         app.router.add_get("/endpoint", self._websocket)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -100,6 +102,8 @@ class FakeVenue:
         for socket in list(self.sockets):
             await socket.close()
         await self._runner.cleanup()
+        # What was closed just now is gone only after a turn of the loop.
+        await asyncio.sleep(0.01)
 
     async def push(self, text: str | bytes) -> None:
         """Send a frame to every connection: text as text, bytes as binary."""
@@ -295,6 +299,10 @@ class FakeVenue:
         topics = {f"{prefix}:{symbol}" for symbol in symbols}
         if message["type"] == "unsubscribe":
             self.unsubscriptions.append(message["topic"])
+            if self.script.kept_symbols.intersection(symbols):
+                error = {"id": identifier, "type": "error", "code": 404, "data": "not found"}
+                self._send(socket, json.dumps(error))
+                return
             self.carried[socket] -= topics
             self._send(socket, json.dumps({"id": message["id"], "type": "ack"}))
             return

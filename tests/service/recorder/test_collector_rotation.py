@@ -52,7 +52,7 @@ async def test_rotation_under_load_loses_nothing_and_doubles_nothing() -> None:
         assert len(set(venue.tokens_used)) == len(venue.tokens_used) >= 8
         closes = scene.tape.of_kind("close")
         assert len(closes) >= 6
-        assert all(line.fields == {"reason": "disconnected", "rotated": True} for line in closes)
+        assert all(line.fields == {"reason": "stopped", "rotated": True} for line in closes)
 
 
 async def test_rotation_opens_one_connection_more_than_planned_and_no_other() -> None:
@@ -144,6 +144,33 @@ async def test_symbols_that_change_during_a_handover_are_right_after_it() -> Non
             )
         assert {gap.symbol for gap in scene.tape.gaps()} <= {"B-X"}
         assert_no_hole(rows_of(scene.tape, "l2_updates", "A-X"))
+
+
+async def test_a_subscription_the_venue_will_not_end_ends_by_a_handover() -> None:
+    async with (
+        FakeVenue([], Script(kept_symbols={"B-X"})) as venue,
+        collecting(venue, ["A-X", "B-X", "C-X"], ["level2", "match"]) as scene,
+    ):
+        async with trading(venue, ["A-X", "B-X", "C-X"]):
+            await scene.until(lambda: scene.synced("A-X", "B-X", "C-X"), "three books")
+            scene.collector.set_symbols(["A-X"], ["level2", "match"])
+            await scene.until(lambda: scene.collector.status().rotations == 1, "a handover")
+            await scene.settled()
+            states = scene.tape.status
+            await scene.until(
+                lambda: (
+                    [states()[f"{n}-X", "l2"]["state"] for n in "ABC"] == ["synced", "down", "down"]
+                ),
+                "one book goes on",
+            )
+        assert venue.unsubscriptions == [
+            f"/market/{feed}:{names}"
+            for feed in ("level2", "match")
+            for names in ("B-X,C-X", "B-X", "C-X")
+        ]
+        assert {gap.symbol for gap in scene.tape.gaps()} <= {"B-X", "C-X"}
+        assert_no_hole(rows_of(scene.tape, "l2_updates", "A-X"))
+        assert len(scene.tape.of_kind("open")) == 2
 
 
 @pytest.mark.parametrize(
