@@ -113,6 +113,10 @@ def run_job(folder: ArchiveFolder, name: str) -> None:
     elif name == "retention":
         run_retention(folder, replace(KEEP_TWO_DAYS, raw_days=3))
         run_removal(folder)
+    elif name == "swap":  # what readers work from stays where it is
+        run_compaction(folder)
+    elif name == "retain":
+        run_retention(folder)
     elif name == "repack":
         run_repack(folder)
     elif name == "backup":
