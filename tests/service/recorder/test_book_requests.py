@@ -13,10 +13,12 @@ import pytest
 from recorder import book_requests
 from recorder.book_requests import BookRequests
 from recorder.logs import get_log
-from recorder.pipeline.output import RequestBook
+from recorder.pipeline.output import RequestBook, Reseed
 from recorder.transport.rest import RestFailed, RestReply
 from schemas.kucoin.profile import BookSource
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+
+RESEEDED = -1  # stands for a question without a request id
 
 PROFILE = replace(
     KUCOIN_2019,
@@ -29,6 +31,8 @@ class FakeRest:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, float]] = []
+        self.signed: list[tuple[str, bool]] = []  # of turns and questions, in order
+        self.fields: list[dict[str, Any]] = []
         self.under_way = 0
         self.most_under_way: dict[str, int] = {}
         self.delay_s = 0.0
@@ -37,11 +41,14 @@ class FakeRest:
         self.turn.set()
 
     async def wait_turn(self, path: str, *, signed: bool = False) -> None:
+        self.signed.append((path, signed))
         await self.turn.wait()
 
     async def ask_now(self, path: str, *, signed: bool = False, **fields: Any) -> RestReply:
         now = asyncio.get_running_loop().time()
-        self.asked.append((path, fields["request_id"], now))
+        self.signed.append((path, signed))
+        self.fields.append(fields)
+        self.asked.append((path, fields.get("request_id", RESEEDED), now))
         self.under_way += 1
         self.most_under_way[path] = max(self.most_under_way.get(path, 0), self.under_way)
         await asyncio.sleep(self.delay_s)
@@ -166,4 +173,79 @@ async def test_a_mistake_of_ours_is_not_kept_quiet() -> None:
     books.request(want(1))
     with pytest.raises(KeyError):
         await asyncio.wait_for(books.crashed, 1)
+    await books.stop()
+
+
+async def test_a_reseed_says_what_it_is_for() -> None:
+    rest = FakeRest()
+    books = make(rest)
+    books.request(Reseed("A-B", "l2"))
+    books.request(Reseed("A-B", "l2"))
+    await asked(rest, 1)
+    await asyncio.sleep(0.02)
+    assert rest.fields == [{"symbol": "A-B", "stream": "l2", "purpose": "reseed"}]
+    await books.stop()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_reseed_that_came_to_nothing_is_spaced_more_and_more() -> None:
+    rest = FakeRest()
+    rest.error = RestFailed("url", None, "no answer in time", refused=False)
+    books = make(rest)
+    for number in range(1, 5):
+        books.request(Reseed("A-B", "l2"))
+        await asked(rest, number)
+    waits = [after[2] - before[2] for before, after in pairwise(rest.asked)]
+    for wait, step in zip(waits, (0.04, 0.08, 0.16), strict=True):
+        assert step / 2 <= wait < step + 0.1
+    await books.stop()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_seed_goes_before_a_reseed_that_waits() -> None:
+    rest = FakeRest()
+    books = make(rest)
+    books.request(Reseed("A-B", "l2"))
+    await asked(rest, 1)
+    books.request(Reseed("A-B", "l2"))  # spaced
+    await asyncio.sleep(0)
+    began = asyncio.get_running_loop().time()
+    books.request(want(1))
+    await asked(rest, 2)
+    assert rest.asked[1][1:] == (1, pytest.approx(began, abs=0.015)), "it waits for no re-seed"
+    await asked(rest, 3)
+    assert rest.ids == [RESEEDED, 1, RESEEDED]
+    await books.stop()
+
+
+async def test_the_turn_of_a_reseed_goes_to_a_seed_that_came_meanwhile() -> None:
+    rest = FakeRest()
+    rest.turn.clear()
+    books = make(rest)
+    books.request(Reseed("A-B", "l2"))
+    await asyncio.sleep(0.01)
+    books.request(want(1))
+    await asyncio.sleep(0.01)
+    rest.turn.set()
+    await asked(rest, 2)
+    assert rest.ids == [1, RESEEDED]
+    assert rest.most_under_way == {"/l2?symbol=A-B": 1}
+    await books.stop()
+
+
+@pytest.mark.parametrize(
+    ("signed", "path"), [(True, "/whole?symbol=A-B"), (False, "/l2_100?symbol=A-B")]
+)
+async def test_a_key_opens_the_whole_book(signed: bool, path: str) -> None:
+    rest = FakeRest()
+    sources = (
+        BookSource("l2", "/whole?symbol={symbol}", signed=True),
+        BookSource("l2", "/l2_100?symbol={symbol}", depth=100),
+    )
+    profile = replace(PROFILE, books=sources)
+    log = get_log("test")
+    books = BookRequests(rest, profile, random.Random(1), log, signed=signed)  # type: ignore[arg-type]
+    books.request(want(1))
+    await asked(rest, 1)
+    assert rest.signed == [(path, signed)] * 2  # its turn is taken from the same budget
     await books.stop()
