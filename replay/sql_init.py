@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from replay.catalog import READ_TABLES, Snapshot
-from replay.sql.connection import definition, parts_listed, read_parts
+from replay.sql.connection import DATE, definition, parts_listed, read_parts
 from schemas.datasets import DATASETS
 
 _PLAIN = (
@@ -23,6 +23,7 @@ _SQL_TYPES = {
     "double": "DOUBLE",
     "bool": "BOOLEAN",
     "string": "VARCHAR",
+    "date32[day]": "DATE",
 }
 
 
@@ -38,8 +39,9 @@ def script(root: Path, snapshot: Snapshot) -> str:
     ]
     for name, dataset in DATASETS.items():
         paths = parts_listed(root.absolute(), snapshot, name)
-        columns = ", ".join(dataset.schema.names)
-        select = f"SELECT {columns} FROM {read_parts(paths)}" if paths else _empty(dataset.schema)
+        schema = dataset.schema.append(pa.field(DATE, pa.date32()))
+        columns = ", ".join(schema.names)
+        select = f"SELECT {columns} FROM {read_parts(paths)}" if paths else _empty(schema)
         lines.append(f"CREATE OR REPLACE VIEW parts_of_{name} AS {select};")
     lines += [_catalog_table(name, snapshot.tables[name]) for name in READ_TABLES]
     lines += [definition(name).rstrip() for name in _PLAIN]

@@ -8,5 +8,6 @@ SELECT
     as_double(known_bid_from_mantissa, known_bid_from_scale) AS known_bid_from,
     as_double(known_ask_to_mantissa, known_ask_to_scale) AS known_ask_to,
     price_mantissa, price_scale, size_mantissa, size_scale,
-    known_bid_from_mantissa, known_bid_from_scale, known_ask_to_mantissa, known_ask_to_scale
+    known_bid_from_mantissa, known_bid_from_scale, known_ask_to_mantissa, known_ask_to_scale,
+    date
 FROM parts_of_book_snapshots;

@@ -31,6 +31,9 @@ DEFINITIONS = (
     "book_at", "book_at_sequence", "l3_book_at", "bbo", "depth", "bars", "coverage",
 )  # fmt: skip
 
+DATE = "date"
+"""What the views show of the folders beside the columns in the files."""
+
 _VIEWS = "views: l2_updates l3_events trades tickers market_snapshots book_snapshots runs parts"
 _MACROS = "macros: book_at book_at_sequence l3_book_at bbo depth bars coverage"
 
@@ -178,12 +181,13 @@ class SqlSession:
         self._broken = []
         for name, dataset in DATASETS.items():
             paths = parts_listed(self._root, snapshot, name)
-            names = ", ".join(dataset.schema.names)
+            names = ", ".join((*dataset.schema.names, DATE))
             empty = pa.schema(
                 [
                     field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field
                     for field in dataset.schema
                 ]
+                + [pa.field(DATE, pa.date32())]
             )
             self._connection.register(f"no_{name}", empty.empty_table())
             view = f"CREATE OR REPLACE VIEW parts_of_{name} AS SELECT {names} FROM "
@@ -227,12 +231,13 @@ class SqlSession:
 def read_parts(paths: list[str]) -> str:
     """Return a table function over parts.
 
-    The folders repeat `symbol` and `date`: a filter on the symbol opens the files of it alone.
+    The folders repeat `symbol` and `date` (the UTC day of the known time): a filter on either opens
+    the files of it alone. A filter on a time opens them all, if only to find nothing there.
     """
     listed = ",\n    ".join(_quoted(path) for path in paths)
     return (
         f"read_parquet([\n    {listed}\n], hive_partitioning = true, "
-        "hive_types = {'symbol': VARCHAR, 'date': VARCHAR})"
+        f"hive_types = {{'symbol': VARCHAR, '{DATE}': DATE}})"
     )
 
 

@@ -5,5 +5,6 @@ SELECT
     run_id, ordinal, sequence, sequence_start, sequence_end, side,
     as_double(price_mantissa, price_scale) AS price,
     as_double(size_mantissa, size_scale) AS size,
-    price_mantissa, price_scale, size_mantissa, size_scale, is_last
+    price_mantissa, price_scale, size_mantissa, size_scale, is_last,
+    date
 FROM parts_of_l2_updates;

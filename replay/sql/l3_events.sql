@@ -11,5 +11,6 @@ SELECT
     order_type, stop_type, reason,
     price_mantissa, price_scale, size_mantissa, size_scale,
     remain_size_mantissa, remain_size_scale, old_size_mantissa, old_size_scale,
-    funds_mantissa, funds_scale
+    funds_mantissa, funds_scale,
+    date
 FROM parts_of_l3_events;

@@ -2,7 +2,7 @@
 CREATE OR REPLACE VIEW market_snapshots AS
 SELECT
     symbol, ts_recv, ts_event, held_ns, known_at(ts_recv, held_ns) AS ts_known,
-    * EXCLUDE (symbol, ts_recv, ts_event, held_ns),
+    * EXCLUDE (symbol, ts_recv, ts_event, held_ns, date),
     TRY_CAST(buy AS DOUBLE) AS buy_double,
     TRY_CAST(sell AS DOUBLE) AS sell_double,
     TRY_CAST(high AS DOUBLE) AS high_double,
@@ -11,5 +11,6 @@ SELECT
     TRY_CAST(vol_value AS DOUBLE) AS vol_value_double,
     TRY_CAST(change_price AS DOUBLE) AS change_price_double,
     TRY_CAST(change_rate AS DOUBLE) AS change_rate_double,
-    TRY_CAST(last_traded_price AS DOUBLE) AS last_traded_price_double
+    TRY_CAST(last_traded_price AS DOUBLE) AS last_traded_price_double,
+    date
 FROM parts_of_market_snapshots;

@@ -11,5 +11,6 @@ SELECT
     as_double(best_ask_size_mantissa, best_ask_size_scale) AS best_ask_size,
     price_mantissa, price_scale, size_mantissa, size_scale,
     best_bid_mantissa, best_bid_scale, best_bid_size_mantissa, best_bid_size_scale,
-    best_ask_mantissa, best_ask_scale, best_ask_size_mantissa, best_ask_size_scale
+    best_ask_mantissa, best_ask_scale, best_ask_size_mantissa, best_ask_size_scale,
+    date
 FROM parts_of_tickers;

@@ -6,5 +6,6 @@ SELECT
     as_double(price_mantissa, price_scale) AS price,
     as_double(size_mantissa, size_scale) AS size,
     aggressor_side, maker_order_id, taker_order_id, source,
-    price_mantissa, price_scale, size_mantissa, size_scale
+    price_mantissa, price_scale, size_mantissa, size_scale,
+    date
 FROM parts_of_trades;

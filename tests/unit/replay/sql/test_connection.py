@@ -299,6 +299,36 @@ def test_a_symbol_reads_its_own_files_alone_however_it_is_spelt(tmp_path):
             assert tape.sql(count, symbol=symbol).to_pylist() == [{"n": 1}]
 
 
+@pytest.mark.parametrize(
+    ("where", "files", "rows"),
+    [
+        ("date = '2026-11-23'", "1/3", 1),
+        ("date >= DATE '2026-11-23'", "2/3", 2),
+        ("date BETWEEN '2026-11-22' AND '2026-11-23' AND symbol = 'BTC-USDT'", "2/3", 2),
+        # The day is that of the known time: held back over midnight, a row is the next day's.
+        ("date = '2026-11-24' AND ts_recv < '2026-11-24'", "1/3", 1),
+    ],
+)
+def test_a_day_reads_its_own_files_alone(tmp_path, where, files, rows):
+    builder = ArchiveBuilder(tmp_path / "archive", rows_per_part=1)
+    day = 86_400 * S
+    held = trade(T0 + 2 * day - 10 * 3600 * S - 1, 3, 100, 1, "buy") | {"held_ns": 5}
+    builder.add(
+        "trades",
+        "BTC-USDT",
+        [trade(T0, 1, 100, 1, "buy"), trade(T0 + day, 2, 100, 1, "buy"), held],
+    )
+    builder.write()
+    with Archive(builder.root) as tape:
+        plan = tape.sql(f"EXPLAIN ANALYZE SELECT max(price) FROM trades WHERE {where}")
+        assert f"Scanning Files: {files}" in plan.column(1).to_pylist()[0]
+        counted = tape.sql(f"SELECT count(*) AS n FROM trades WHERE {where}").to_pylist()
+        assert counted == [{"n": rows}]
+        days = tape.sql("SELECT DISTINCT date::VARCHAR AS d FROM trades ORDER BY 1").to_pylist()
+        assert [row["d"] for row in days] == ["2026-11-22", "2026-11-23", "2026-11-24"]
+        assert tape.sql("SELECT date FROM l3_events").num_rows == 0
+
+
 def test_an_archive_never_closed_is_silent_at_exit(builder):
     program = (
         "import gc, sys, weakref\n"
