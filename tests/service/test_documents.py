@@ -278,7 +278,7 @@ def test_what_holds_a_command_instead_exists() -> None:
 def test_blocks_are_found_as_readers_see_them() -> None:
     page = "<!-- command: x -->\n```sh\na \\\n  b   # why\n# no more\nc\n```\n```python\nd\n```\n"
     (match,) = FENCE.finditer(page)
-    assert Block("page", 1, match["text"]).lines == ["a   b", "c"]
+    assert Block("page", 1, match["text"]).lines == ["a    b", "c"]
 
 
 def test_a_command_that_fails_is_not_taken_for_one_that_ran(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recorder.meters import LAG_BOUNDS_S, Tally
 from recorder.transport.rest_rules import OUTCOMES
 
 PROMETHEUS = Path(__file__).resolve().parents[3] / "deploy" / "prometheus"
@@ -57,6 +58,13 @@ def test_outcomes_of_requests_that_a_rule_names_are_the_recorders_own() -> None:
     }
     assert named
     assert named <= set(OUTCOMES)
+
+
+def test_bounds_that_a_rule_names_are_those_of_the_recorders_histograms() -> None:
+    rules = (PROMETHEUS / "rules" / "booktape.yml").read_text()
+    named = set(re.findall(r'\ble="([^"]+)"', rules))
+    assert named
+    assert named <= {bound for bound, _ in Tally(LAG_BOUNDS_S).cumulative}
 
 
 def test_the_job_the_rules_look_at_is_the_one_that_is_scraped() -> None:
