@@ -141,7 +141,7 @@ class BookStream:
 
     def on_reseed_failed(self) -> None:
         """Note that there will be no answer: it may be asked again."""
-        self._reseeding.drop()
+        self._reseeding.fail()
 
     def write_private(self, batch: UpdateBatch, output: Output) -> None:
         """Write events that take no public sequence: rows without continuity, outside the book."""

@@ -7,7 +7,8 @@ where the stream stands, and they are all here: a journal of them is kept from t
 question was put.
 
     rest_request ──▶ journal from sequence J ──▶ rest_answer at S
-        S < J: of no use, the changes between are not in the journal; asked again later
+        S < J: of no use, the changes between are not in the journal; asked again later, with
+               the same journal, so that a venue that answers out of a cache is waited for
         S ≥ J: once the stream stands at S or beyond, at the end of a message:
                answer at S + changes behind S = a book at our sequence, known as deep as the answer
 
@@ -27,10 +28,10 @@ from recorder.stitch.events import Snapshot, UpdateBatch
 
 # Known levels that must be left between the touch and a bound before more are asked for.
 RESEED_LEVELS = 20
-# Changes between question and merge, and numbers an answer may be ahead of the stream. A busy
-# symbol has some hundred a second and a question lives ten seconds; what is beyond is no answer
-# to our question, and no journal may grow for ever.
-JOURNAL_CHANGES_MAX = 100_000
+# Changes between question and merge, and numbers an answer may be ahead of the stream: a minute or
+# two of a busy symbol, while a question lives ten seconds and the next comes within eight. What is
+# beyond is no answer to our question, and no journal may grow for ever: this is 0.7 MB.
+JOURNAL_CHANGES_MAX = 20_000
 
 _CHANGE_COLUMNS = ("side", "price_mantissa", "price_scale", "size_mantissa", "size_scale")
 
@@ -85,8 +86,9 @@ class Reseeding:
     def begin(self, sequence: int) -> None:
         """Note that the question was put while the stream stood at a sequence."""
         self.wanted = True
-        self._journal = Journal(sequence)
-        self._answer = None
+        if self._journal is None or self._journal.count > JOURNAL_CHANGES_MAX:
+            self._journal = Journal(sequence)
+            self._answer = None
 
     def record(self, sequence: Int64Array, columns: Columns) -> None:
         """Keep rows that were written: their sequences and their columns."""
@@ -102,17 +104,21 @@ class Reseeding:
 
     def take(self, answer: Snapshot, sequence: int) -> bool:
         """Take in the answer while the stream stands at a sequence; False if it is of no use."""
-        journal, self._answer = self._journal, None
+        journal = self._journal
         if journal is None or not (
             journal.start <= answer.sequence <= sequence + JOURNAL_CHANGES_MAX
         ):
-            self.drop()
+            self.wanted = self._answer is not None
             return False
         self._answer = answer
         return True
 
+    def fail(self) -> None:
+        """Note that the question came to nothing: it may be put again."""
+        self.wanted = self._answer is not None
+
     def drop(self) -> None:
-        """Forget the question: it failed, or the stream is no longer the one it was put for."""
+        """Forget the question: it is answered, or the stream is another than it was put for."""
         self.wanted = False
         self._journal = self._answer = None
 

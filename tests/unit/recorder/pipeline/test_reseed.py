@@ -93,6 +93,25 @@ def test_an_answer_from_before_the_question_or_from_nowhere_is_asked_again(seque
     assert shell.update(104, 104, bids=[("98", "0", 104)]) == [WANTED]
 
 
+def test_a_venue_that_answers_out_of_a_cache_is_waited_for() -> None:
+    shell = ClassicShell().synced()
+    walk_down(shell, 102, 2)  # at 103
+    shell.ask()
+    shell.answer(book(102, top=99))
+    for sequence in range(104, 110):
+        assert shell.update(sequence, sequence, bids=[("98", str(sequence), sequence)]) in (
+            [WANTED],
+            [],
+        )
+    shell.ask()
+    shell.answer(book(105, bids=20, top=97).replace(b'["97","1"]', b'["98","105"],["97","1"]'))
+    assert {row["sequence"] for row in shell.books("audit")} == {105}
+    assert bounds(shell.books("keyframe")) == {(78, 120)}
+    best = shell.books("keyframe")[0]
+    assert (best["price_mantissa"], best["size_mantissa"], best["sequence"]) == (98, 109, 109)
+    assert shell.made.gaps() == []
+
+
 def test_books_that_differ_where_both_are_known_are_a_gap_that_heals() -> None:
     shell = ClassicShell().synced()
     walk_down(shell, 102, 2)
