@@ -112,6 +112,7 @@ def measure(log: Path, symbols: int) -> dict[str, Any]:
             "most": fullest_window(opened, connects.window_s),
             "limit": connects.count,
         },
+        "closes": dict(Counter(line["reason"] for line in lines if line["kind"] == "close")),
         "topics_subscribed": sum(
             1 + line["topic"].count(",") for line in uplink if line["type"] == "subscribe"
         ),

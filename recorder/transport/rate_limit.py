@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from aiolimiter import AsyncLimiter
 
@@ -63,12 +64,22 @@ class Budget(Hold):
         self.spent_total = 0
 
     async def take(
-        self, weight: int = 1, *, urgent: bool = False, hold: Hold | None = None
+        self,
+        weight: int = 1,
+        *,
+        urgent: bool = False,
+        hold: Hold | None = None,
+        room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Wait until an action of this weight is allowed.
 
         Who waits is served in order. What is urgent does not queue behind the others: it shares
-        what becomes free with the first of them. A hold keeps back this action alone.
+        what becomes free with the first of them.
+
+        Parameters
+        ----------
+        hold : Hold       keeps back this action alone
+        room : callable   awaited by the first of those who wait; urgent ones do without
         """
         while True:
             if hold is not None:
@@ -80,6 +91,8 @@ class Budget(Hold):
                     # Who is to wait must not spend what those behind could use.
                     if hold is not None and hold.paused_s > 0:
                         continue
+                    if room is not None:
+                        await room()
                     await self._take(weight)
             if hold is None or hold.paused_s <= 0:
                 return

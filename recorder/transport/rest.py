@@ -25,6 +25,9 @@ from schemas.kucoin.profile import PRIVATE, PUBLIC, Limits
 from schemas.kucoin.rest import SUCCESS
 
 REQUEST_TIMEOUT_S = 10.0
+# Permits count when they are given, the venue counts what arrives. While it stalls no more than
+# these pile up, to arrive all at once when it goes on.
+IN_FLIGHT_MAX = 16
 
 # (method, path with query) → headers
 Signer = Callable[[str, str], dict[str, str]]
@@ -124,6 +127,8 @@ class RestClient:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._endpoints: dict[str, _Endpoint] = defaultdict(_Endpoint)
         self._outcomes: Counter[tuple[str, str]] = Counter()
+        self._in_flight: Counter[str] = Counter()
+        self._answered = asyncio.Event()
 
     @property
     def is_signed(self) -> bool:
@@ -136,9 +141,18 @@ class RestClient:
 
     async def wait_turn(self, path: str, *, signed: bool = False, urgent: bool = False) -> None:
         """Wait until a request of this path may go out; urgent ones do not queue for it."""
-        await self._budgets[_pool(signed)].take(
-            self._limits.weight(path), urgent=urgent, hold=self._endpoints[_endpoint_of(path)]
+        pool = _pool(signed)
+        await self._budgets[pool].take(
+            self._limits.weight(path),
+            urgent=urgent,
+            hold=self._endpoints[_endpoint_of(path)],
+            room=lambda: self._wait_room(pool),
         )
+
+    async def _wait_room(self, pool: str) -> None:
+        while self._in_flight[pool] >= IN_FLIGHT_MAX:
+            self._answered.clear()
+            await self._answered.wait()
 
     async def get(self, path: str, *, signed: bool = False) -> RestReply:
         """Send a GET now; the caller has waited for its turn.
@@ -177,6 +191,7 @@ class RestClient:
             assert self._signer is not None, "a signed request needs a key"
             headers = self._signer(method, path)
         pool, endpoint = _pool(signed), self._endpoints[_endpoint_of(path)]
+        self._in_flight[pool] += 1
         try:
             # As it stands: a path quoted anew would no longer be the one that was signed.
             async with self._session.request(
@@ -187,6 +202,9 @@ class RestClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._heed(Outcome(None), pool, endpoint)
             raise RestFailed(url, None, _name_trouble(error), refused=False) from None
+        finally:
+            self._in_flight[pool] -= 1
+            self._answered.set()
         if outcome.status == 200 and outcome.code in {None, SUCCESS}:
             self._outcomes[pool, OK] += 1
             endpoint.repeats = 0

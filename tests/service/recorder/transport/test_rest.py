@@ -12,7 +12,7 @@ from aiohttp import web
 
 from recorder.transport import rest_rules
 from recorder.transport.rate_limit import Budget, open_budgets
-from recorder.transport.rest import RestClient, RestFailed
+from recorder.transport.rest import IN_FLIGHT_MAX, RestClient, RestFailed
 from schemas.kucoin.profile import PRIVATE, PUBLIC, Rate
 from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
 
@@ -185,6 +185,22 @@ async def test_a_token_does_not_queue_behind_a_thousand_books(scene: Scene) -> N
     for book in books:
         book.cancel()
     await asyncio.gather(*books, return_exceptions=True)
+
+
+async def test_a_stall_of_the_venue_does_not_end_in_a_burst(scene: Scene) -> None:
+    scene.told.delay_s = 0.2
+
+    async def ask(number: int) -> None:
+        await scene.client.wait_turn(f"/x?symbol={number}")
+        await scene.client.get(f"/x?symbol={number}")
+
+    asking = [asyncio.create_task(ask(number)) for number in range(60)]
+    await asyncio.sleep(0.15)
+    assert len(scene.told.requests) == IN_FLIGHT_MAX
+    assert await scene.waited_s("/bullet", urgent=True) < 0.15, "a token waits for no book"
+    scene.told.delay_s = 0.0
+    await asyncio.gather(*asking)
+    assert len(scene.told.requests) == 60
 
 
 async def test_what_is_used_never_exceeds_what_the_venue_allows(scene: Scene) -> None:
