@@ -31,7 +31,11 @@ from replay.exchange.faults import FaultPlan, parse_fault
 from replay.exchange.line_file import LineFile
 from replay.exchange.request_log import RequestLog
 from replay.exchange.synthetic.flow import USUAL_LEVELS
-from replay.exchange.synthetic.instruments import DEFAULT_SYMBOLS, made_up_symbols
+from replay.exchange.synthetic.instruments import (
+    DEFAULT_SYMBOLS,
+    instrument_for,
+    made_up_symbols,
+)
 from replay.exchange.synthetic.source import SyntheticSource
 from replay.exchange.synthetic.truth import OrderLogWriter, TruthWriter
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
@@ -244,6 +248,8 @@ async def run_exchange(options: Options) -> None:
     dialect = DIALECTS[options.dialect]
     keys = ApiKeys() if options.api_key_file is None else ApiKeys.load(options.api_key_file)
     events = EventPlan.parse(options.events, options.symbols)
+    for symbol in events.listings:
+        instrument_for(symbol)  # a name that cannot be listed is said now, not when it is due
     with ExitStack() as files, _stopping_on_signals(stop):
         plan = FaultPlan(
             [parse_fault(spec) for spec in options.faults],

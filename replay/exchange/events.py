@@ -135,6 +135,11 @@ class EventPlan:
                 listed.remove(event.symbol)
         return cls(event for _, event in parsed)
 
+    @property
+    def listings(self) -> list[str]:
+        """Symbols that are still to be listed."""
+        return [event.symbol for event in self._left if event.kind == "list"]
+
     def start(self, now: int) -> None:
         """Begin to count time at `now` (ns)."""
         self._started = now

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 from click.testing import CliRunner
 
 from replay.exchange.cli import exchange_command
+from schemas.kucoin.signing import sign_headers
 from tests.support.order_log_book import books_at, read_lines
 
 RUN = "from replay.exchange.cli import exchange_command; exchange_command()"
@@ -35,6 +37,11 @@ RUN = "from replay.exchange.cli import exchange_command; exchange_command()"
         ),
         (["--for", "30"], "'30' is no duration; give it a unit, as in 500ms, 8s or 2m"),
         (["--truth", "/no/such/folder/t.jsonl"], "cannot write /no/such/folder/t.jsonl: No such"),
+        (["--event", "list@5s:bitcoin"], "cannot list the symbol 'bitcoin'; write it like BTC-"),
+        (["--event", "delist@5s:NO-SUCH"], "cannot take the event 'delist@5s:NO-SUCH': NO-SUCH "),
+        (["--api-key-file", "/no/such/file"], "cannot use the keys of /no/such/file: No such"),
+        (["--token-life", "30"], "'30' is no duration; give it a unit, as in 500ms, 8s or 2m"),
+        (["--symbols", "synthetic:many"], "cannot list the symbol 'synthetic:many'; write it"),
         (["--port-file", "/no/such/folder/port"], "cannot write /no/such/folder/port: No such"),
     ],
 )
@@ -110,3 +117,83 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         f"replay exchange: cannot listen on 127.0.0.1:{port}: the port is in use; stop the other "
         "process, choose another --port, or use --port 0 for a free one\n"
     )
+
+
+def test_in_todays_dialect_every_file_tells_its_part_and_none_a_secret(tmp_path: Path) -> None:
+    names = ("truth", "orders", "faults", "requests")
+    files = {name: tmp_path / f"{name}.jsonl" for name in names}
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[[keys]]\nkey = "key-k"\nsecret = "secret-s"\npassphrase = "words-w"\n')
+    keys.chmod(0o600)
+    options = ["--dialect", "kucoin-classic", "--symbols", "WIN-USDT,OLD-USDT", "--rate", "1500"]
+    options += ["--depth", "120", "--walk", "20", "--event", "delist@300ms:OLD-USDT"]
+    options += ["--api-key-file", str(keys), "--token-life", "1h", "--truth-every", "40"]
+    options += ["--truth", str(files["truth"]), "--order-log", str(files["orders"])]
+    options += ["--fault-log", str(files["faults"]), "--request-log", str(files["requests"])]
+    path = "/api/v3/market/orderbook/level2?symbol=WIN-USDT"
+    with started(tmp_path, *options) as (process, url):
+        time.sleep(0.8)
+        signed = sign_headers(
+            "key-k", "secret-s", "words-w", "3", "GET", path, "", time.time_ns() // 1_000_000
+        )
+        with urllib.request.urlopen(urllib.request.Request(url + path, headers=signed)) as answer:
+            assert answer.headers["gw-ratelimit-limit"] == "4000"
+        with urllib.request.urlopen(f"{url}/api/v1/market/histories?symbol=WIN-USDT") as answer:
+            trades = orjson.loads(answer.read())["data"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == f"listening on {url}\n"
+    told = {name: list(read_lines(file)) for name, file in files.items()}
+    assert [(row["kind"], row["symbol"]) for row in told["faults"]] == [("delist", "OLD-USDT")]
+    assert [(row["pool"], row["weight"], row["status"]) for row in told["requests"]] == [
+        ("private", 3, 200),
+        ("public", 3, 200),
+    ]
+    assert {row["book"] for row in told["truth"]} == {"l2"}
+    at = {"WIN-USDT": {row["sequence"] for row in told["truth"] if row["symbol"] == "WIN-USDT"}}
+    books = books_at(told["orders"], at)
+    for row in told["truth"]:
+        if row["symbol"] == "WIN-USDT":
+            book = books["WIN-USDT", row["sequence"]]
+            assert {"bids": row["bids"], "asks": row["asks"]} == book.l2()
+    # The log gives each trade both numbers: its own, and its place in the book's sequence.
+    matches = {
+        row["trade_id"]: row
+        for row in told["orders"]
+        if row["kind"] == "match" and row["symbol"] == "WIN-USDT"
+    }
+    assert len(trades) == 100
+    for trade in trades:
+        match = matches[trade["sequence"]]
+        assert match["ts"] // 1_000_000 * 1_000_000 == trade["time"]
+        assert match["sequence"] < int(trade["sequence"]) // 1_000
+    written = b"".join(file.read_bytes() for file in files.values())
+    for secret in (b"key-k", b"secret-s", b"words-w"):
+        assert secret not in written
+
+
+def test_others_may_not_read_the_file_of_keys(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[[keys]]\nkey = "k"\nsecret = "hidden"\npassphrase = "p"\n')
+    keys.chmod(0o644)
+    result = CliRunner().invoke(exchange_command, ["--port", "0", "--api-key-file", str(keys)])
+    assert result.exit_code == 2
+    assert f"cannot use the keys of {keys}: its mode is 0644, so others can" in result.stderr
+    assert "hidden" not in result.output
+
+
+def test_twelve_hundred_symbols_are_listed_at_once(tmp_path: Path) -> None:
+    options = ["--dialect", "kucoin-classic", "--symbols", "BTC-USDT,synthetic:1200"]
+    began = time.monotonic()
+    with started(tmp_path, *options, "--rate", "1") as (_, url):
+        assert time.monotonic() - began < 10
+        with urllib.request.urlopen(f"{url}/api/v2/symbols") as answer:
+            listed = [entry["symbol"] for entry in orjson.loads(answer.read())["data"]]
+        assert listed[:3] == ["BTC-USDT", "S0000-USDT", "S0001-USDT"]
+        assert len(listed) == 1_201
+        with urllib.request.urlopen(f"{url}/api/v1/market/allTickers") as answer:
+            assert len(orjson.loads(answer.read())["data"]["ticker"]) == 1_201
+        path = "/api/v1/market/orderbook/level2_100?symbol=S1199-USDT"
+        with urllib.request.urlopen(url + path) as answer:
+            assert len(orjson.loads(answer.read())["data"]["bids"]) == 100

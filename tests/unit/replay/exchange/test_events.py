@@ -74,6 +74,7 @@ def test_events_come_once_each_in_the_order_of_their_times() -> None:
     plan = EventPlan.parse(
         ["list@3s:A-B", "delist@1s:A-B", "status@2s:close:for=2s", "delist@5s:A-B"], ["A-B"]
     )
+    assert plan.listings == ["A-B"]
     plan.start(100 * S)
     assert plan.due(100 * S) == []
     assert [event.kind for event in plan.due(102 * S)] == ["delist", "status"]

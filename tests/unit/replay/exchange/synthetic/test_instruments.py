@@ -3,7 +3,11 @@
 import pytest
 
 from replay.exchange.errors import BadSymbol
-from replay.exchange.synthetic.instruments import DEFAULT_SYMBOLS, instrument_for
+from replay.exchange.synthetic.instruments import (
+    DEFAULT_SYMBOLS,
+    instrument_for,
+    made_up_symbols,
+)
 
 
 def test_scales_differ_by_orders_of_magnitude() -> None:
@@ -34,3 +38,12 @@ def test_other_names_are_refused_with_the_remedy(name: str) -> None:
         f"cannot list the symbol {name!r}; "
         "write it like BTC-USDT: two upper-case currency codes joined by a hyphen"
     )
+
+
+def test_made_up_symbols_are_as_many_as_asked_for_and_can_all_be_listed() -> None:
+    symbols = made_up_symbols(1_200)
+    assert len(set(symbols)) == 1_200
+    assert symbols[:3] == ("S0000-USDT", "S0001-USDT", "S0002-BTC")
+    made = [instrument_for(symbol) for symbol in symbols]
+    assert {instrument.market for instrument in made} == {"USDT", "BTC", "ETH"}
+    assert made_up_symbols(20)[:20] == symbols[:20]

@@ -3,8 +3,11 @@
 from collections import Counter
 from decimal import Decimal
 
+from replay.exchange.events import VenueEvent
 from replay.exchange.source import Feed, Push
-from replay.exchange.synthetic.source import SyntheticSource
+from replay.exchange.synthetic.instruments import made_up_symbols
+from replay.exchange.synthetic.source import OPENED_AT_ONCE, SyntheticSource
+from replay.exchange.synthetic.wording import WordingClassic
 from schemas.kucoin.market import L2Update, L3Event, Match
 
 S = 1_000_000_000
@@ -128,3 +131,107 @@ def test_a_stopped_clock_is_not_raced_after() -> None:
     while source.pump():
         pass
     assert len([p for p in ear.pushes if p.feed == "level3"]) < 1_000
+
+
+class Stage:
+    """A source under a clock of our own, told what happens."""
+
+    def __init__(self, *symbols: str, **options: object) -> None:
+        self.clock, self.ear = Clock(), Ear()
+        self.source = SyntheticSource(symbols, clock=self.clock, rate=200, **options)  # type: ignore[arg-type]
+        self.source.start(self.ear)
+
+    def trade(self, seconds: float) -> dict[str, int]:
+        """Let time pass; return how many level-3 events each symbol had."""
+        del self.ear.pushes[:]
+        for _ in range(int(seconds * 100)):
+            self.clock.ns += S // 100
+            while self.source.pump():
+                pass
+        return dict(Counter(push.name for push in self.ear.pushes if push.feed == "level3"))
+
+    def happen(self, kind: str, symbol: str = "", name: str = "", status: str = "") -> None:
+        """Let an event happen now."""
+        self.source.carry_out(VenueEvent(kind, 0, symbol, name, status))  # type: ignore[arg-type]
+
+
+def test_symbols_come_go_and_come_back_in_their_old_numbers() -> None:
+    stage = Stage("AA-USDT", "BB-USDT")
+    assert set(stage.trade(1)) == {"AA-USDT", "BB-USDT"}
+    stage.happen("list", "CC-BTC")
+    stage.happen("delist", "AA-USDT")
+    assert set(stage.trade(1)) == {"BB-USDT", "CC-BTC"}
+    assert (stage.source.lists("AA-USDT"), stage.source.lists("CC-BTC")) == (False, True)
+    assert [made.symbol for made in stage.source.instruments()] == ["BB-USDT", "CC-BTC"]
+    assert stage.source.markets() == ["BTC", "USDT"]
+    stage.happen("list", "AA-USDT")
+    # One order may cause hundreds of events, and is made up for by a long silence.
+    counts = stage.trade(30)
+    assert set(counts) == {"AA-USDT", "BB-USDT", "CC-BTC"}
+    assert all(0.7 < count / 6_000 < 1.4 for count in counts.values()), "paced once, not twice"
+    again = [
+        p.first_sequence for p in stage.ear.pushes if (p.feed, p.name) == ("level3", "AA-USDT")
+    ]
+    assert again == list(range(again[0], again[0] + len(again)))
+
+
+def test_a_disabled_symbol_stands_still_and_a_renamed_one_goes_on() -> None:
+    stage = Stage("AA-USDT", "BB-USDT")
+    stage.happen("disable", "AA-USDT")
+    stage.happen("rename", "BB-USDT", name="BETA-USDT")
+    assert set(stage.trade(1)) == {"BB-USDT"}
+    listed = [(i.symbol, i.name, i.enable_trading) for i in stage.source.instruments()]
+    assert listed == [("AA-USDT", "AA-USDT", False), ("BB-USDT", "BETA-USDT", True)]
+    stage.happen("enable", "AA-USDT")
+    assert set(stage.trade(1)) == {"AA-USDT", "BB-USDT"}
+
+
+def test_a_closed_exchange_is_silent_and_one_that_only_cancels_shrinks() -> None:
+    stage = Stage("AA-USDT")
+    assert (stage.source.status().status, stage.source.status().is_open) == ("open", True)
+    stage.happen("status", status="close")
+    assert stage.trade(1) == {}
+    assert stage.source.status().message != ""
+    stage.happen("status", status="cancelonly")
+    assert sum(stage.trade(2).values()) > 100
+    kinds = {(p.message.kind, p.message.reason) for p in stage.ear.pushes if p.feed == "level3"}  # type: ignore[union-attr]
+    assert kinds == {("done", "canceled")}
+    stage.happen("status", status="open")
+    assert sum(stage.trade(1).values()) > 100
+
+
+def test_of_many_symbols_each_opens_when_somebody_wants_it() -> None:
+    symbols = made_up_symbols(OPENED_AT_ONCE + 10)
+    stage = Stage(*symbols, levels=30)
+    source = stage.source
+    assert stage.trade(0.5) == {}
+    assert source.opened == 0
+    assert (source.day(symbols[3]).last, source.day(symbols[3]).vol) == (None, "0")
+    assert source.opened == 0
+    source.wake(symbols[0])
+    source.wake("all")
+    assert source.opened == 0, "waking takes no time"
+    assert set(stage.trade(1)) == {symbols[0]}
+    source.l2_book(symbols[1])
+    source.ticker(symbols[2])
+    assert source.opened == 3
+    assert set(stage.trade(1)) == set(symbols[:3])
+    assert source.day(symbols[0]).last is not None
+
+
+def test_in_classic_a_batch_waits_no_longer_than_a_tenth_of_a_second() -> None:
+    clock, ear = Clock(), Ear()
+    source = SyntheticSource(["AA-USDT"], clock=clock, rate=20, wording=WordingClassic())
+    source.start(ear)
+    late = []
+    for _ in range(3_000):
+        clock.ns += S // 100
+        before = len(ear.pushes)
+        source.pump()
+        for push in ear.pushes[before:]:
+            if push.feed == "level2":
+                assert isinstance(push.message, L2Update)
+                assert push.message.ts_event is not None
+                late.append(clock.ns - push.message.ts_event)
+    assert len(late) > 150
+    assert max(late) <= S // 10 + S // 50

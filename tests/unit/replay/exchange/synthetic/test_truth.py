@@ -88,3 +88,13 @@ def test_truth_and_all_behind_it_share_nothing_with_the_wire() -> None:
                 alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")
             ]
             assert not any(name.split(".")[0] in {"schemas", "recorder"} for name in modules), path
+
+
+def test_an_exchange_without_level_3_has_no_truth_about_it(tmp_path: Path) -> None:
+    market = SyntheticMarket(instrument_for("AA-BB"), 1)
+    market.open_market(0)
+    with LineFile(tmp_path / "truth.jsonl") as file:
+        market.observe(TruthWriter(file, 5, 1, ("l2",)))
+        for n in range(100):
+            market.step(n)
+    assert {row["book"] for row in read_lines(tmp_path / "truth.jsonl")} == {"l2"}
