@@ -32,6 +32,7 @@ class Script:
     sequences : dict              symbol → sequence of its book
     kept_symbols : set            a subscription to one of them is not ended when asked to
     connections_max : int         websockets at once; one more is answered 503
+    names : dict                  symbol → the name it is shown under, where that is another
     lags_s : deque                one a connection: everything it is sent comes so much later
     """
 
@@ -48,6 +49,7 @@ class Script:
     sequences: dict[str, int] = field(default_factory=dict)
     kept_symbols: set[str] = field(default_factory=set)
     connections_max: int = 1_000
+    names: dict[str, str] = field(default_factory=dict)
     lags_s: deque[float] = field(default_factory=deque)
 
 
@@ -218,7 +220,7 @@ class FakeVenue:
             listed.append(
                 {
                     "symbol": symbol,
-                    "name": symbol,
+                    "name": self.script.names.get(symbol, symbol),
                     "baseCurrency": base,
                     "quoteCurrency": quote,
                     "baseMinSize": "0.01",

@@ -15,6 +15,7 @@ import pytest
 
 from recorder.config import Config
 from recorder.daemon import record
+from recorder.errors import RecorderError
 from recorder.tape import Tape, open_tape
 from recorder.transport.control_client import ControlReply, ask_recorder
 from recorder.transport.notify import Notifier
@@ -64,12 +65,18 @@ class LiveRecorder:
 
     Attributes
     ----------
-    config : Config   what a reload reads; a test puts another in its place
+    config : Config or RecorderError   what a reload reads, or meets: a test puts another there
     """
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self.config: Config | RecorderError = config
         self.archive = config.archive
+
+    def reread(self) -> Config:
+        """Do what reading the configuration again does."""
+        if isinstance(self.config, RecorderError):
+            raise self.config
+        return self.config
 
     async def ask(self, path: str, method: str = "GET") -> ControlReply:
         """Ask through the control socket."""
@@ -109,7 +116,7 @@ async def live_recorder(
         record(
             config,
             tape or (lambda: open_tape(config)),
-            reread=lambda: recorder.config,
+            reread=recorder.reread,
             notifier=notifier,
             status_every_s=3_600,
         )
