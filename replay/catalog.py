@@ -21,7 +21,11 @@ from replay.errors import Gap, NotAnArchive
 from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT
 from schemas.catalog import READABLE_VERSIONS, TABLES, Table
 
-READ_TABLES = ("runs", "parts", "full_books", "gaps", "coverage", "instruments", "audits")
+LATER_TABLES = ("removals", "jobs")
+"""Since version 2 of the catalog; no rows of them in an older one."""
+READ_TABLES = (
+    "runs", "parts", "full_books", "gaps", "coverage", "instruments", "audits", *LATER_TABLES,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +248,7 @@ class CatalogReader:
             if self._snapshot is not None and self._stamp == number:
                 return self._snapshot
             try:
-                tables = {
-                    name: pq.read_table(folder / number / f"{name}.parquet").cast(
-                        TABLES[name].schema
-                    )
-                    for name in READ_TABLES
-                }
+                tables = {name: _read_copy(folder / number, TABLES[name]) for name in READ_TABLES}
             except (OSError, pa.ArrowException) as error:
                 problem = f"{CATALOG_PARQUET}/{number} cannot be read ({error})"
                 continue
@@ -258,7 +257,17 @@ class CatalogReader:
         raise NotAnArchive(str(self._root), problem)
 
 
+def _read_copy(folder: Path, table: Table) -> pa.Table:
+    path = folder / f"{table.name}.parquet"
+    if table.name in LATER_TABLES and not path.exists() and folder.is_dir():
+        return table.schema.empty_table()
+    return pq.read_table(path).cast(table.schema)
+
+
 def _read_table(db: sqlite3.Connection, table: Table) -> pa.Table:
+    there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if table.name in LATER_TABLES and db.execute(there, [table.name]).fetchone() is None:
+        return table.schema.empty_table()
     rows = db.execute(f"SELECT {', '.join(table.names)} FROM {table.name}").fetchall()
     columns = list(zip(*rows, strict=True)) or [()] * len(table.names)
     return pa.Table.from_arrays(

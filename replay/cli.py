@@ -101,9 +101,9 @@ def sql(archive: Path, query: str, kind: str, output: Path | None) -> int | None
     """Run DuckDB SQL over an archive.
 
     Views: l2_updates l2_updates_all l3_events trades tickers market_snapshots book_snapshots runs
-    parts gaps coverage instruments audits. Macros: book_at(symbol, ts) book_at_sequence(symbol, n)
-    l3_book_at(symbol, ts) bbo(symbol) depth(symbol, ts_from, ts_to) bars(symbol, ts_from, ts_to,
-    every) coverage().
+    parts gaps coverage instruments audits removals jobs. Macros: book_at(symbol, ts)
+    book_at_sequence(symbol, n) l3_book_at(symbol, ts) bbo(symbol) depth(symbol, ts_from, ts_to)
+    bars(symbol, ts_from, ts_to, every) coverage().
     """
     from replay.archive import Archive
     from replay.output import write

@@ -34,7 +34,10 @@ DEFINITIONS = (
 DATE = "date"
 """What the views show of the folders beside the columns in the files."""
 
-_VIEWS = "views: l2_updates l3_events trades tickers market_snapshots book_snapshots runs parts"
+_VIEWS = (
+    "views: l2_updates l3_events trades tickers market_snapshots book_snapshots runs parts gaps "
+    "coverage instruments audits removals jobs"
+)
 _MACROS = "macros: book_at book_at_sequence l3_book_at bbo depth bars coverage"
 
 
@@ -143,7 +146,7 @@ class SqlSession:
         if fault is not None:
             return fault
         if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
-            return QueryError(str(error), f"{_VIEWS} gaps coverage instruments audits; {_MACROS}")
+            return QueryError(str(error), f"{_VIEWS}; {_MACROS}")
         if isinstance(error, duckdb.ParserException):
             return QueryError(str(error), "correct the SQL near the mark; it is DuckDB's dialect")
         return QueryError(str(error), "see https://duckdb.org/docs/ for what DuckDB expects")

@@ -136,6 +136,24 @@ def test_without_the_database_the_published_catalog_is_read(builder):
         assert tape.sql("SELECT count(*) AS n FROM gaps").to_pylist() == [{"n": 1}]
 
 
+@pytest.mark.parametrize("published", [False, True])
+def test_an_archive_of_the_first_catalog_version_is_read(builder, published):
+    """It has no tables of jobs and removals: they are empty."""
+    if published:
+        publish_catalog(builder.root)
+        for name in ("jobs", "removals"):
+            (builder.root / "catalog.parquet" / "1" / f"{name}.parquet").unlink()
+        (builder.root / "catalog.db").unlink()
+    else:
+        with sqlite3.connect(builder.root / "catalog.db") as db:
+            db.executescript("DROP TABLE jobs; DROP TABLE removals; PRAGMA user_version = 1")
+        db.close()
+    with Archive(builder.root) as tape:
+        assert tape.book(SYMBOL).sequence == 201
+        for name in ("jobs", "removals"):
+            assert tape.sql(f"SELECT count(*) AS n FROM {name}").to_pylist() == [{"n": 0}]
+
+
 def test_a_pinned_archive_does_not_see_what_comes_later(builder):
     with Archive(builder.root) as newest, Archive(builder.root, pin=True) as pinned:
         count = "SELECT count(*) AS n FROM instruments"
