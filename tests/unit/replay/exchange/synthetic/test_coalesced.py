@@ -66,10 +66,16 @@ def test_whole_ranges_and_fresh_changes_alone_end_in_the_exchanges_book(size_max
     whole: Book = _book(market)
     fresh: Book = dict(whole)
     last = market.engine.sequence
+    first = last + 1
     seen: list[L2Update] = []
     books: list[Book] = []
 
+    touched: dict[int, tuple[tuple[str, str], str]] = {}
+
     def take(_market: SyntheticMarket, one: EngineEvent) -> None:
+        if one.level_price:
+            level = one.side, instrument.price_text(one.level_price)
+            touched[one.sequence] = level, instrument.size_text(one.level_size)
         update = batcher.add(one)
         if update is not None:
             seen.append(update)
@@ -89,6 +95,11 @@ def test_whole_ranges_and_fresh_changes_alone_end_in_the_exchanges_book(size_max
         shared += update.sequence_start <= last
         empty += changes[0][1] == "0"
         unused += len(changes) < update.sequence_end - update.sequence_start + 1
+        if changes[0][1] != "0":
+            # Exactly the last touch of each level within the range, shared numbers and all.
+            within = range(max(update.sequence_start, first), update.sequence_end + 1)
+            lasting = {touched[n][0]: (touched[n][1], n) for n in within if n in touched}
+            assert {(side, p): (s, n) for side, p, s, n in changes} == lasting
         for side, price, size, sequence in changes:
             whole[side, price] = size
             if sequence > last:
