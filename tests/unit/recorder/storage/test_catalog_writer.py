@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from recorder.errors import RecorderError
 from recorder.pipeline.output import Gap, InstrumentSeen, InstrumentsListed, Interval
 from recorder.storage import catalog_writer
+from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.catalog_writer import CatalogWriter
 from schemas.catalog import CATALOG_VERSION, TABLES
 from schemas.kucoin.rest import Instrument
@@ -233,3 +236,95 @@ def _that_takes(seconds: float, clock: list[float], function: Any) -> Any:
         return function(*words)
 
     return slow
+
+
+def _make_version_1(archive: Path) -> None:
+    db = sqlite3.connect(archive / "catalog.db")
+    db.executescript("DROP TABLE removals; DROP TABLE jobs; PRAGMA user_version=1;")
+    db.close()
+
+
+def test_an_older_catalog_is_read_as_it_is_and_brought_up_to_date_by_a_writer(
+    tmp_path: Path,
+) -> None:
+    with closing(CatalogWriter(tmp_path)) as writer:
+        writer.put_run(run_row("r1"))
+        writer.put_parts([part_row("a", 3)], [])
+    _make_version_1(tmp_path)
+    with closing(CatalogReader.open(tmp_path)) as reader:
+        assert reader.published_rows("r1") == {("trades", "A-B", "trades"): 3}
+        assert (reader.removed_segments(), reader.last_jobs()) == ({}, [])
+    assert _version(tmp_path) == 1
+    with closing(CatalogWriter(tmp_path)) as writer:
+        assert writer.published_rows("r1") == {("trades", "A-B", "trades"): 3}
+        assert writer.removed_rows("r1") == {}
+    assert _version(tmp_path) == CATALOG_VERSION == 2
+    assert [row["run_id"] for row in table_rows(tmp_path, "runs")] == ["r1"]
+    assert table_rows(tmp_path, "jobs") == []
+
+
+def _version(archive: Path) -> int:
+    with closing(sqlite3.connect(archive / "catalog.db")) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_newer_catalog_is_not_touched(tmp_path: Path) -> None:
+    CatalogWriter(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "catalog.db")) as db:
+        db.execute("PRAGMA user_version=3")
+    with pytest.raises(RecorderError, match="has version 3, this program writes 2"):
+        CatalogWriter(tmp_path)
+    assert _version(tmp_path) == 3
+
+
+def _job(name: str, ts: int, outcome: str = "ok") -> dict[str, Any]:
+    return {
+        "name": name, "ts_start": ts, "ts_stop": ts + 1, "outcome": outcome, "detail": f"{ts}",
+    }  # fmt: skip
+
+
+def test_the_last_run_of_each_job_is_told_and_old_ones_go(catalog: Any, tmp_path: Path) -> None:
+    assert catalog.last_jobs() == []
+    for ts in range(1, 521):
+        catalog.put_job(_job("repack", ts, "nothing"))
+    catalog.put_job(_job("backup", 7, "failed"))
+    assert catalog.last_jobs() == [_job("backup", 7, "failed"), _job("repack", 520, "nothing")]
+    kept = sorted(
+        row["ts_start"] for row in table_rows(tmp_path, "jobs") if row["name"] == "repack"
+    )
+    assert kept == list(range(21, 521))
+
+
+def _removal(path: str, dataset: str, rows: int | None, **other: Any) -> dict[str, Any]:
+    row = {"path": path, "dataset": dataset, "date": "2026-11-22", "rows": rows, "bytes": 9}
+    key = {"symbol": "A-B", "stream": "trades", "run_id": "r1", "rule": "a test", "ts_removed": 50}
+    return {**row, **key, **other}
+
+
+def test_removed_parts_leave_force_and_their_rows_still_count_as_published(
+    catalog: Any, tmp_path: Path
+) -> None:
+    catalog.put_parts([part_row("a", 3), part_row("b", 4)], [])
+    catalog.remove_files(
+        [_removal("a", "trades", 3), _removal("raw/x", "raw", None, symbol=None, stream=None)]
+    )
+    assert catalog.published_rows("r1") == {("trades", "A-B", "trades"): 7}
+    assert catalog.removed_rows("r1") == {("trades", "A-B", "trades"): 3}
+    assert catalog.removed_segments() == {"r1": {"raw/x"}}
+    assert [part["path"] for part in catalog.live_parts()] == ["b"]
+    assert [part["path"] for part in catalog.replaced_parts(50)] == ["a"]
+    assert catalog.replaced_parts(49) == []
+    catalog.forget_parts(["a"])
+    assert catalog.published_rows("r1") == {("trades", "A-B", "trades"): 7}
+    assert catalog.paths_of_run("r1") == ["b"]
+    assert len(table_rows(tmp_path, "removals")) == 2
+
+
+def test_parts_are_swapped_only_while_all_of_them_are_in_force(catalog: Any) -> None:
+    catalog.put_parts([part_row("a", 3), part_row("b", 4, replaced=9)], [])
+    assert not catalog.swap_parts(["a", "b"], [part_row("c", 7)], [], 20)
+    assert catalog.part_paths() == {"a", "b"}
+    assert catalog.swap_parts(["a"], [part_row("c", 3)], [], 20)
+    (live,) = catalog.live_parts()
+    assert (live["path"], live["ts_published"], live["ts_replaced"]) == ("c", 20, None)
+    assert [part["path"] for part in catalog.replaced_parts(20)] == ["a", "b"]

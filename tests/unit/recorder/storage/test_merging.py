@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -108,6 +110,17 @@ def test_row_groups_are_filled(archive: Path, monkeypatch: pytest.MonkeyPatch) -
     sizes = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
     assert set(sizes[:-1]) == {64}
     assert 0 < sizes[-1] <= 64
+
+
+def test_it_runs_in_a_spawned_process(archive: Path) -> None:
+    task = _task(archive, "trades")
+    broken = replace(task, parts=(task.parts[0], *task.parts))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        (part,) = pool.submit(merge, archive, task).result()
+        with pytest.raises(CompactionRefused, match="not in the order"):
+            pool.submit(merge, archive, broken).result()
+    rows = _rows(archive, [part.row["path"]])
+    assert rows.equals(_rows(archive, [old["path"] for old in task.parts]))
 
 
 def _refused(archive: Path, task: CompactionTask) -> CompactionRefused:
