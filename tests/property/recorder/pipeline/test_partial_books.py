@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,16 @@ from hypothesis import strategies as st
 
 from recorder.pipeline import book_stream, keyframes, reseed
 from recorder.pipeline.output import Reseed
+from recorder.raw_line import RawLine
+from recorder.run_writer import RunWriter
+from recorder.storage.archive_folder import ArchiveFolder
+from recorder.storage.open_parts import RollRules
+from replay import Archive
 from tests.support.classic_log import SYMBOL, ClassicLog, ClassicMarket, ClassicStory
 from tests.support.judge import judge_ledger, judge_order, number
 from tests.support.market_log import split_batches
 from tests.support.pipeline_rows import Made, make
+from tests.support.row_digest import row_digests
 
 PHASES = (Phase.explicit, Phase.generate)  # a smaller seed is another story
 
@@ -231,3 +238,27 @@ def test_a_journal_that_grew_too_long_is_refused_however_it_was_batched() -> Non
         batched = make(split_batches(lines, random.Random(1), 40))
     assert any("before its answer could be merged" in incident for incident in whole.incidents)
     assert _rows(batched) == _rows(whole)
+
+
+def _archive(path: Path, batches: list[list[RawLine]]) -> Path:
+    with ArchiveFolder(path) as folder:
+        writer = RunWriter(path, folder.catalog, RollRules())
+        for batch in batches:
+            writer.process(batch)
+        writer.finish()
+    return path
+
+
+def test_readers_find_their_own_book_in_every_full_book(tmp_path: Path) -> None:
+    story = ClassicStory(2, steps=300, chance=0.02, walk=6)
+    with small_numbers():
+        lines = ClassicLog(story).write()
+        live = _archive(tmp_path / "live", split_batches(lines, random.Random(5), 7))
+        rebuilt = _archive(tmp_path / "rebuilt", [lines])
+    with Archive(live) as tape:
+        report = tape.verify()
+    assert report.ok
+    counted = report.counts
+    assert counted["keyframes"]["equal"] >= 20
+    assert counted["audits"]["equal"] >= 5
+    assert row_digests(live) == row_digests(rebuilt)
