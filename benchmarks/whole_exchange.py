@@ -112,7 +112,9 @@ def measure(log: Path, symbols: int) -> dict[str, Any]:
             "most": fullest_window(opened, connects.window_s),
             "limit": connects.count,
         },
-        "closes": dict(Counter(line["reason"] for line in lines if line["kind"] == "close")),
+        "closes": dict(
+            Counter(line["reason"] or "by the client" for line in lines if line["kind"] == "close")
+        ),
         "topics_subscribed": sum(
             1 + line["topic"].count(",") for line in uplink if line["type"] == "subscribe"
         ),

@@ -49,6 +49,8 @@ READY_WITHIN_S = 120.0
 HEARD_WITHIN_S = 5.0
 # An unsubscription that is not answered does not hold up the end of an empty connection.
 FINISH_WITHIN_S = 5.0
+# A stop in the middle of a handover waits so long for what the old connection has to say.
+STOP_WITHIN_S = 1.0
 
 NO_TOKEN, NOT_OPENED = "no_token", "not_opened"
 
@@ -143,10 +145,10 @@ class Keeper:
                 self._log.info("reconnecting", delay_s=round(delay_s, 2))
                 await asyncio.sleep(delay_s)
         finally:
+            await self._release_in_order()
             for live in self.lives:
                 live.task.cancel()
             await asyncio.gather(*(live.task for live in self.lives), return_exceptions=True)
-            self._release_all()
 
     async def finish(self) -> None:
         """Unsubscribe from everything, as far as the venue answers; then `run` may be cancelled."""
@@ -260,6 +262,14 @@ class Keeper:
             )
         finally:
             ready.cancel()
+
+    async def _release_in_order(self) -> None:
+        """Let the lines of a handover go that a stop has found in its middle."""
+        if len(self.lives) > 1 and self.lives[0].connection.is_open:
+            with suppress(TimeoutError, aiohttp.ClientError, OSError):
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await self.lives[0].connection.catch_up()
+        self._release_all()
 
     def _release_all(self) -> None:
         for live in self.lives:

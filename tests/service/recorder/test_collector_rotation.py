@@ -74,6 +74,22 @@ async def test_rotation_opens_one_connection_more_than_planned_and_no_other() ->
         assert scene.tape.gaps() == []
 
 
+async def test_a_stop_in_the_middle_of_a_handover_leaves_no_gap_and_no_row_twice() -> None:
+    feeds = ("level2", "match", "ticker")
+    async with FakeVenue([], Script(lags_s=deque([0.06, 0.0]))) as venue:
+        async with trading(venue, ["A-X"]):
+            async with collecting(venue, ["A-X"], feeds, rotate_after_s=0.4) as scene:
+                await scene.until(lambda: scene.synced("A-X"), "a book")
+                await scene.until(
+                    lambda: sum(map(len, venue.carried.values())) == 6, "both are subscribed"
+                )
+            assert scene.collector.status().rotations == 0
+        assert len(scene.tape.of_kind("open")) == 2
+        assert scene.tape.gaps() == []
+        for dataset in ("l2_updates", "trades", "tickers"):
+            assert_no_hole(rows_of(scene.tape, dataset, "A-X"))
+
+
 async def test_rotation_that_fails_leaves_the_old_connection_and_tries_again() -> None:
     async with (
         FakeVenue([], Script(connections_max=1)) as venue,
