@@ -5,7 +5,7 @@ says no. So a request that follows an answer at once is a retry and waits its tu
 time; one that comes after a while is a new need and goes out immediately.
 
 A partial book is asked for again to know more of it (a re-seed). That can wait, and is spaced in
-the same way; a stream without a book cannot, so its question goes before.
+the same way; a stream without a book cannot, so its question takes the place of the other.
 """
 
 from __future__ import annotations
@@ -72,10 +72,14 @@ class BookRequests:
         self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def request(self, command: RequestBook | Reseed) -> None:
-        """Ask as soon as allowed; a newer request for a stream replaces one not sent yet."""
+        """Ask as soon as allowed; a newer request for a stream replaces one not sent yet.
+
+        A stream that wants a book has none any more to be re-seeded.
+        """
         key = (command.symbol, command.stream)
         if isinstance(command, RequestBook):
             self._wanted[key] = command
+            self._deeper.pop(key, None)
             if key in self._seed_wanted:
                 self._seed_wanted[key].set()
         else:
