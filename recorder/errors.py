@@ -13,6 +13,7 @@ RecorderError                  exit code 2: bad input, with a remedy
 ├── ArchiveUnwritable          the folder cannot be written
 ├── ArchiveLocked              another recorder writes there
 ├── RawLogDamaged              a raw-log segment that cannot be read where it must be; exit code 1
+├── storage.merging.CompactionRefused   parts that are not what the catalog says; exit code 1
 ├── intake.WriterDied          what arrives would not be kept; exit code 3
 ├── demo.DemoFolderInUse       the demo's folder holds something else
 ├── demo.DemoFailed            a process of the demo did not do its part; exit code 3
@@ -25,7 +26,9 @@ RecorderError                  exit code 2: bad input, with a remedy
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
 
 class RecorderError(Exception):
@@ -42,6 +45,10 @@ class RecorderError(Exception):
     def __init__(self, message: str, remedy: str = "") -> None:
         self.remedy = remedy
         super().__init__(f"{message}\n  {remedy}" if remedy else message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel from a child process: as it is, not by calling the constructor again."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigError(RecorderError):

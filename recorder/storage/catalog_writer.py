@@ -20,7 +20,7 @@ from recorder.pipeline.routes import Key
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.durable import beside, make_folder, publish_file, sync_folder, write_file
 from recorder.storage.trimming import trim
-from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT
+from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT, RAW
 from schemas.catalog import CATALOG_VERSION, DDL, TABLES, Table
 
 # Pauses between two Parquet twins, in multiples of what writing one took: a twentieth of the
@@ -260,8 +260,10 @@ class CatalogWriter(CatalogReader):
 
         Parameters
         ----------
-        removals : list of rows of the table `removals`
+        removals : list of rows of the table `removals`; parts that are not in force any more are
+                   passed over
         """
+        removals = [r for r in removals if r["dataset"] == RAW or self._is_live(r["path"])]
         self._put(TABLES["removals"], removals)
         for row in removals:
             self._mark_replaced([row["path"]], row["ts_removed"])

@@ -36,15 +36,10 @@ class CompactionRefused(RecorderError):
 
     def __init__(self, path: str, problem: str) -> None:
         self.path = path
-        self._problem = problem
         super().__init__(
             f"part {path} is not compacted: {problem}",
             "`recorder verify` tells which parts are sound; the old parts stay in force",
         )
-
-    def __reduce__(self) -> tuple[type[CompactionRefused], tuple[str, str]]:
-        """Let another process raise it."""
-        return CompactionRefused, (self.path, self._problem)
 
 
 def merge(archive: Path, task: CompactionTask) -> list[Part]:

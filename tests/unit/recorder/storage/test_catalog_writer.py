@@ -311,6 +311,8 @@ def test_removed_parts_leave_force_and_their_rows_still_count_as_published(
     assert catalog.published_rows("r1") == {("trades", "A-B", "trades"): 7}
     assert catalog.removed_rows("r1") == {("trades", "A-B", "trades"): 3}
     assert catalog.removed_segments() == {"r1": {"raw/x"}}
+    catalog.remove_files([_removal("a", "trades", 3), _removal("c", "trades", 5)])
+    assert catalog.removed_rows("r1") == {("trades", "A-B", "trades"): 3}
     assert [part["path"] for part in catalog.live_parts()] == ["b"]
     assert [part["path"] for part in catalog.replaced_parts(50)] == ["a"]
     assert catalog.replaced_parts(49) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import subprocess
 from pathlib import Path
@@ -107,8 +108,12 @@ def test_a_damaged_segment_stays_as_it_is(archive: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(RawLogDamaged):
+    with pytest.raises(RawLogDamaged) as raised:
         repack(path)
+    sent = pickle.loads(pickle.dumps(raised.value))
+    assert (type(sent), str(sent), vars(sent)) == (
+        RawLogDamaged, str(raised.value), vars(raised.value),
+    )  # fmt: skip
     assert path.read_bytes() == content
     assert [p.name for p in path.parent.iterdir() if "unfinished" in p.name] == []
 
