@@ -6,92 +6,16 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import time
-import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from recorder.commands_live import check_config_command, run_command
-
-BTC, WIN = "BTC-USDT", "WIN-USDT"
-WAIT_S = 40.0
-
-
-class Exchange:
-    """A synthetic exchange under way, with a configuration that records it."""
-
-    def __init__(self, folder: Path, *words: str) -> None:
-        self.folder = folder
-        self.truth = folder / "truth.jsonl"
-        port_file = folder / "port"
-        command = [sys.executable, "-m", "replay.cli", "exchange", "--port", "0"]
-        command += ["--port-file", str(port_file), "--symbols", f"{BTC},{WIN}", "--rate", "300"]
-        command += ["--truth", str(self.truth), "--truth-every", "25", "--for", "100s", *words]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_for(port_file.exists, "the exchange's port")
-        self.port = int(port_file.read_text())
-
-    def config(self, **venue: object) -> Path:
-        symbols = json.dumps(venue.get("symbols", [BTC, WIN]))
-        archive = venue.get("archive", "archive")
-        path = self.folder / "recorder.toml"
-        path.write_text(
-            f'archive = "{archive}"\n[venue]\nprofile = "kucoin-2019"\n'
-            f'rest_url = "http://127.0.0.1:{venue.get("port", self.port)}"\n'
-            f'symbols = {symbols}\n[stitch]\nfirst_update_timer_s = 0.3\n[log]\nformat = "json"\n'
-        )
-        return path
-
-    def stop(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(WAIT_S) == 0
-
-
-class Recorder:
-    """A recorder under way; its log lines as they come."""
-
-    def __init__(self, config: Path, *words: str) -> None:
-        self.log_path = config.with_suffix(".log")
-        command = [sys.executable, "-m", "recorder.cli", "run", str(config)]
-        with self.log_path.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, "--status-every", "250ms", *words], stderr=log
-            )
-
-    def log(self) -> list[dict[str, object]]:
-        lines = self.log_path.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
-
-    def wait_synced(self, books: int) -> None:
-        def synced() -> bool:
-            assert self.process.poll() is None, self.log_path.read_text()
-            streams = [line["streams"] for line in self.log() if line["event"] == "status"]
-            return bool(streams) and streams[-1].get("synced", 0) >= books
-
-        wait_for(synced, f"{books} books in step")
-
-    def end(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(WAIT_S)
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.05)
-
-
-def query(archive: Path, sql: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(archive / "catalog.db")) as catalog:
-        return catalog.execute(sql).fetchall()
+from recorder.commands_live import run_command
+from tests.support.recorder_processes import BTC, WAIT_S, WIN, Exchange, Recorder, query
 
 
 @pytest.fixture
@@ -198,24 +122,6 @@ def test_bad_input_is_told_with_its_remedy(
     assert outcome.exit_code == 2
     assert "e.g. 30s, 5m or 1h" in outcome.stderr
     exchange.stop()
-
-
-def test_check_config_prints_every_key_or_the_one_that_is_wrong(tmp_path: Path) -> None:
-    config = tmp_path / "recorder.toml"
-    config.write_text('archive = "a"\n[venue]\nprofile = "kucoin-2019"\nsymbols = ["A-B", "C-D"]\n')
-    outcome = CliRunner().invoke(check_config_command, [str(config)])
-    assert outcome.exit_code == 0
-    printed = tomllib.loads(outcome.stdout)
-    assert printed["archive"] == str(tmp_path / "a")
-    assert printed["parts"]["roll_interval_s"] == 900
-    assert "10 topics on 1 connection" in outcome.stderr
-
-    config.write_text(config.read_text() + "[parts]\nrow_min = 3\n")
-    outcome = CliRunner().invoke(check_config_command, [str(config)])
-    assert outcome.exit_code == 2
-    assert outcome.stdout == ""
-    assert "parts.row_min" in outcome.stderr
-    assert "did you mean parts.rows_min?" in outcome.stderr
 
 
 def test_the_demo_proves_itself_without_a_terminal(tmp_path: Path) -> None:

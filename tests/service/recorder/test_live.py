@@ -202,25 +202,29 @@ async def test_what_is_listed_is_recorded_and_what_is_not_ends(tmp_path: Path) -
 
 async def test_jobs_are_run_by_name_and_kept(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
-    async with FakeVenue([BTC]) as venue:
-        async with live_recorder(make_config(venue.url, archive)) as recorder:
-            rolled = (await recorder.ask("/job/roll", "POST")).content
-            assert (rolled["outcome"], rolled["detail"]) == ("ok", "1 parts published")
-            assert table_rows(archive, "parts")[0]["dataset"] == "book_snapshots"
-            assert (await recorder.ask("/job/backup", "POST")).content["outcome"] == "ok"
-            assert list((archive / "catalog.backup").iterdir())
-            unknown = await recorder.ask("/job/rol", "POST")
-            assert unknown.status == 404
-            assert "there are: roll, " in unknown.content["error"]
-            jobs = {job["name"]: job for job in (await recorder.status())["jobs"]}
-            assert jobs["backup"]["outcome"] == "ok"
-            assert jobs["retention"]["ts_next"] is not None
+    async with (
+        FakeVenue([BTC]) as venue,
+        live_recorder(make_config(venue.url, archive)) as recorder,
+    ):
+        rolled = (await recorder.ask("/job/roll", "POST")).content
+        assert (rolled["outcome"], rolled["detail"]) == ("ok", "1 parts published")
+        assert table_rows(archive, "parts")[0]["dataset"] == "book_snapshots"
+        assert (await recorder.ask("/job/backup", "POST")).content["outcome"] == "ok"
+        assert list((archive / "catalog.backup").iterdir())
+        unknown = await recorder.ask("/job/rol", "POST")
+        assert unknown.status == 404
+        assert "there are: roll, " in unknown.content["error"]
+        jobs = {job["name"]: job for job in (await recorder.status())["jobs"]}
+        assert jobs["backup"]["outcome"] == "ok"
+        assert jobs["retention"]["ts_next"] is not None
     kept = {row["name"]: row["outcome"] for row in table_rows(archive, "jobs")}
     assert kept == {"roll": "ok", "backup": "ok"}
-    async with FakeVenue([BTC]) as venue:
-        async with live_recorder(make_config(venue.url, archive)) as recorder:
-            jobs = {job["name"]: job for job in (await recorder.status())["jobs"]}
-            assert jobs["backup"]["outcome"] == "ok", "remembered over a restart"
+    async with (
+        FakeVenue([BTC]) as venue,
+        live_recorder(make_config(venue.url, archive)) as recorder,
+    ):
+        jobs = {job["name"]: job for job in (await recorder.status())["jobs"]}
+        assert jobs["backup"]["outcome"] == "ok", "remembered over a restart"
 
 
 async def test_a_job_that_fails_ends_nothing(
@@ -232,18 +236,20 @@ async def test_a_job_that_fails_ends_nothing(
     archive = tmp_path / "archive"
     monkeypatch.setattr("recorder.storage.backup.backup", refuse)
     monkeypatch.setattr("recorder.storage.retention.apply", refuse)
-    async with FakeVenue([BTC]) as venue:
-        async with live_recorder(make_config(venue.url, archive)) as recorder:
-            for name in ("backup", "retention"):  # in a thread of its own, and in the writer's
-                reply = await recorder.ask(f"/job/{name}", "POST")
-                assert (reply.status, reply.content["outcome"]) == (503, "failed")
-                assert "No space left on device" in reply.content["detail"]
-            await venue.push_l2(BTC, 101)
+    async with (
+        FakeVenue([BTC]) as venue,
+        live_recorder(make_config(venue.url, archive)) as recorder,
+    ):
+        for name in ("backup", "retention"):  # in a thread of its own, and in the writer's
+            reply = await recorder.ask(f"/job/{name}", "POST")
+            assert (reply.status, reply.content["outcome"]) == (503, "failed")
+            assert "No space left on device" in reply.content["detail"]
+        await venue.push_l2(BTC, 101)
 
-            async def recorded() -> bool:
-                return (await recorder.stream(BTC))["sequence"] == 101
+        async def recorded() -> bool:
+            return (await recorder.stream(BTC))["sequence"] == 101
 
-            await until(recorded, "recording goes on")
+        await until(recorded, "recording goes on")
     assert {row["outcome"] for row in table_rows(archive, "jobs")} == {"failed"}
 
 
