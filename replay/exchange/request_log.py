@@ -12,7 +12,8 @@ class RequestLog:
     """Write down requests, connections and messages of clients; without a file, nothing.
 
     Lines have ``time`` (ns) and ``kind``: ``rest`` (method, path, status, pool, weight, remaining),
-    ``open`` and ``close`` (connection), ``uplink`` (connection, type, topics).
+    ``open`` and ``close`` (connection, reason), ``refused`` (a connection too many), ``uplink``
+    (connection, type, topic).
     """
 
     def __init__(self, file: LineFile | None = None) -> None:
