@@ -39,11 +39,15 @@ def record_market(
     archive_from: Path | None = None,
     archive: Path | None = None,
     recorded_symbols: Sequence[str] | None = None,
+    profile: str = "kucoin-2019",
+    exchange_options: Sequence[str] = (),
+    api_key_file: Path | None = None,
 ) -> RecordedMarket:
     """Start `replay exchange` and `recorder run` as processes, and wait for both to end.
 
     The recorder stops by itself after `seconds`; the exchange by SIGTERM. With `archive_from`
-    it goes on in a copy of that archive.
+    it goes on in a copy of that archive. `exchange_options` are words of `replay exchange` beside
+    those that follow from the other parameters.
 
     Raises
     ------
@@ -67,6 +71,7 @@ def record_market(
             *("--truth", str(market.truth), "--truth-every", str(truth_every)),
             *("--order-log", str(market.order_log), "--fault-log", str(market.fault_log)),
             *("--for", f"{seconds + STARTUP_S:.0f}s", "--no-limits"),
+            *("--dialect", profile, *exchange_options),
             *(word for fault in faults for word in ("--fault", fault)),
         ],
         stderr=subprocess.PIPE,
@@ -75,10 +80,12 @@ def record_market(
     try:
         port = _wait_for_port(port_file, exchange)
         config = folder / "config.toml"
+        key_line = f'api_key_file = "{api_key_file}"' if api_key_file else ""
         config.write_text(
             f"""archive = "{market.archive}"
 [venue]
-profile = "kucoin-2019"
+profile = "{profile}"
+{key_line}
 rest_url = "http://127.0.0.1:{port}"
 symbols = {list(recorded_symbols or symbols)}
 streams = {list(streams)}
