@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from recorder.rebuilding import rebuild
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.raw_log import list_segments, segment_content
+from recorder.storage.retention import RetentionRules
 from recorder.verification import verify
 from tests.support.archive_content import (
     archive_ledger,
@@ -27,6 +29,7 @@ from tests.support.jobs_archive import (
     KEEP_TWO_DAYS,
     NEXT_RUN,
     NOW,
+    SETTINGS,
     days_archive,
     days_log,
     live_paths,
@@ -210,7 +213,7 @@ def test_recovery_writes_nothing_again_that_was_compacted_or_removed(
     assert report.books is None or report.books["ok"]
     # What came after the compaction makes its day due again.
     with ArchiveFolder(archive) as folder:
-        run_compaction(folder)
+        assert run_compaction(folder) > 0
         run_removal(folder)
     assert _equal(archive_rows(archive), rows)
     assert verify(archive, with_books=False).problems == []
@@ -243,9 +246,6 @@ def _log(archive: Path) -> bytes:
 def test_an_archive_after_every_job_is_rebuilt_from_its_raw_log(
     prepared: Prepared, tmp_path: Path
 ) -> None:
-    from recorder.rebuilding import rebuild
-    from tests.support.jobs_archive import SETTINGS
-
     archive = Path(shutil.copytree(prepared.archive, tmp_path / "archive"))
     with ArchiveFolder(archive) as folder:
         run_compaction(folder)
@@ -255,3 +255,23 @@ def test_an_archive_after_every_job_is_rebuilt_from_its_raw_log(
     done = rebuild(archive, tmp_path / "rebuilt", SETTINGS.rules)
     assert done.damage == []
     assert_same_content(tmp_path / "rebuilt", prepared.archive)
+
+
+def test_what_is_left_of_a_raw_log_is_told_and_not_taken_for_a_run(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    archive = Path(shutil.copytree(prepared.archive, tmp_path / "archive"))
+    before = len(list_segments(archive)[RUN])
+    with ArchiveFolder(archive) as folder:
+        run_retention(folder, RetentionRules(raw_days=2))
+    left = list_segments(archive)[RUN]
+    done = rebuild(archive, tmp_path / "rebuilt", SETTINGS.rules)
+    (told,) = done.damage
+    assert f"{before - len(left)} segments before it are gone" in told
+    assert table_rows(tmp_path / "rebuilt", "parts") == []
+    segment = left[1].path
+    spoilt = bytearray(segment.read_bytes())
+    spoilt[len(spoilt) // 2] ^= 1
+    segment.write_bytes(spoilt)
+    (problem,) = verify(archive, with_books=False).problems
+    assert str(segment) in problem
