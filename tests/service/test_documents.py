@@ -113,7 +113,7 @@ class Sandbox:
             self._program(program, f'exec {sys.executable} -P -m {program}.cli "$@"')
         self._stand_ins()
         command = [sys.executable, "-m", "replay.cli", "exchange", "--port", str(self.port)]
-        command += ["--symbols", ",".join(SYMBOLS), "--rate", "100", "--for", "15m"]
+        command += ["--symbols", ",".join(SYMBOLS), "--rate", "40", "--for", "15m"]
         self._exchange = subprocess.Popen(command, cwd=self.folder, stderr=subprocess.DEVNULL)
         wait_for(lambda: can_connect(self.port), "the exchange listens")
         self.write_configurations()
@@ -170,8 +170,8 @@ class Sandbox:
               echo $! >"{pid}"
               for _ in $(seq 300); do
                 kill -0 "$(cat "{pid}")" || {{ tail -n 20 "{log}" >&2; exit 1; }}
-                recorder status "{self.folder}/lib/ten" 2>/dev/null | grep -q . &&
-                  [ -S "{self.folder}/lib/ten/control.sock" ] && return
+                [ -S "{self.folder}/lib/ten/control.sock" ] &&
+                  recorder status "{self.folder}/lib/ten" >/dev/null 2>&1 && return
                 sleep 0.2
               done
               exit 1
