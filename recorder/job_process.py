@@ -61,7 +61,8 @@ class JobProcess:
 
 def _settle() -> None:
     """Stand back, leave Ctrl-C to the parent, and end with it, however it ended."""
-    os.nice(NICENESS)
+    with suppress(OSError):  # a sandbox may forbid it; the work is done all the same
+        os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()

@@ -21,10 +21,11 @@ from recorder.symbols import Selection, SymbolChanges, renames, symbol_changes
 from recorder.transport.rest import RestFailed
 from schemas.kucoin.control import WireError
 from schemas.kucoin.profile import Profile
-from schemas.kucoin.rest import ApiError, parse_answer
+from schemas.kucoin.rest import ApiError, Instrument, parse_answer
 from schemas.kucoin.venue_state import VenueStatus, parse_status
 
-LISTED, DELISTED, RELOAD = "listed", "delisted", "reload"
+# Why symbols come and go: the venue's list, their rank among the most traded, or our configuration.
+LISTED, DELISTED, RANKED, RELOAD = "listed", "delisted", "ranked", "reload"
 
 
 class VenueWatch:
@@ -129,18 +130,19 @@ class VenueWatch:
         if changes or feeds != self.feeds:
             self._set_symbols(symbols, feeds)
             self.symbols, self.feeds = symbols, feeds
-        for rename in renames(self._instruments, listing.instruments):
+        before, self._instruments = self._instruments, listing.instruments
+        for rename in renames(before, listing.instruments):
             self._log.info(
                 "symbol is shown under another name",
                 symbol=rename.symbol,
                 name_before=rename.name_before,
                 name=rename.name_after,
             )
-        self._instruments = listing.instruments
-        if changes.added:
-            self._decide(changes.added, (), reason or LISTED)
-        if changes.removed:
-            self._decide((), changes.removed, reason or DELISTED)
+        was_trading, is_trading = _trading(before), _trading(listing.instruments)
+        for why, group in _by_reason(changes.added, was_trading, LISTED, reason).items():
+            self._decide(group, (), why)
+        for why, group in _by_reason(changes.removed, is_trading, DELISTED, reason).items():
+            self._decide((), group, why)
         return changes
 
     def _decide(self, added: Sequence[str], removed: Sequence[str], reason: str) -> None:
@@ -155,3 +157,18 @@ class VenueWatch:
             self._log.info("symbol is recorded from now on", symbol=symbol, reason=reason)
         for symbol in removed:
             self._log.warning("symbol is recorded no longer", symbol=symbol, reason=reason)
+
+
+def _trading(instruments: Sequence[Instrument]) -> frozenset[str]:
+    return frozenset(each.symbol for each in instruments if each.enable_trading)
+
+
+def _by_reason(
+    symbols: Sequence[str], trades_anyway: frozenset[str], by_list: str, given: str
+) -> dict[str, list[str]]:
+    """Group symbols by why they come or go: a reason given, the venue's list, or their rank."""
+    found: dict[str, list[str]] = {}
+    for symbol in symbols:
+        reason = given or (RANKED if symbol in trades_anyway else by_list)
+        found.setdefault(reason, []).append(symbol)
+    return found
