@@ -152,47 +152,46 @@ def best_slot(levels: Levels, side: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def is_best_known(levels: Levels, side: int, slot: int) -> bool:
-    """Tell whether `best_slot` found the best level there is.
-
-    It did inside the bound. Beyond it, or with nothing there, a better one may be missing.
-    """
-    bound = levels.bounds[side]
-    known: bool = bound == WHOLE or (slot >= 0 and levels.table[side, slot, 0] <= bound)
-    return known
-
-
-@njit(cache=True, nogil=True)
 def note_best(levels: Levels, best: Int64s) -> bool:
     """Write bid price, bid size, ask price, ask size to int64[4]; size 0 is an empty side.
 
-    While the best of either side is not known, both sizes are UNKNOWN and both prices 0.
+    Beyond the bound of a side, or with nothing there, a better level may be missing: while the best
+    of either side is not known so, both sizes are UNKNOWN and both prices 0.
 
     Returns
     -------
     bool   whether anything differs from what stood there
     """
-    slots = (best_slot(levels, 0), best_slot(levels, 1))
-    if not (is_best_known(levels, 0, slots[0]) and is_best_known(levels, 1, slots[1])):
-        if best[1] == UNKNOWN:
-            return False
-        for side in range(2):
-            best[2 * side] = 0
-            best[2 * side + 1] = UNKNOWN
-        return True
     changed = False
     for side in range(2):
-        slot = slots[side]
+        slot = best_slot(levels, side)
         price, size = 0, 0
         if slot >= 0:
             key = levels.table[side, slot, 0]
+            if key > levels.bounds[side]:
+                return _note_unknown(best)
             size = levels.table[side, slot, 1]
             price = -key if side == 0 else key
+        elif levels.bounds[side] != WHOLE:
+            return _note_unknown(best)
         if best[2 * side] != price or best[2 * side + 1] != size:
             best[2 * side] = price
             best[2 * side + 1] = size
             changed = True
     return changed
+
+
+@njit(cache=True, nogil=True)
+def _note_unknown(best: Int64s) -> bool:
+    """Write that the best prices are not known; return whether they were known before.
+
+    The ask's size tells: the bid may have been written already.
+    """
+    was_known: bool = best[3] != UNKNOWN
+    for side in range(2):
+        best[2 * side] = 0
+        best[2 * side + 1] = UNKNOWN
+    return was_known
 
 
 @njit(cache=True, nogil=True)
