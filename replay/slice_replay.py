@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from replay.book import Book, BookSide, Int64s
 from replay.errors import ScaleOverflow
 from replay.kernels import book_l2, book_l3, frames
-from replay.kernels.levels import WHOLE, compact, count_live, new_levels, note_best
+from replay.kernels.levels import BOUND, WHOLE, compact, count_live, new_levels, note_best
 from replay.numbers import to_decimal
 from replay.rows import NO_TIME, FullBookRows, L2Rows, L3Rows, Numbers
 
@@ -65,7 +65,7 @@ class _SliceReplay:
         self._levels = new_levels(_capacity(len(seed)), queues)
         for side, bound in enumerate(bounds):
             for price in bound.at(self.price_scale, "known depth"):
-                self._levels.bounds[side] = -price if side == 0 else price
+                self._levels.counts[side, BOUND] = -price if side == 0 else price
         self._best = np.full(4, _NEVER, np.int64)
         self._ends = np.flatnonzero(rows.is_last)
 
@@ -141,7 +141,7 @@ class _SliceReplay:
 
     def known_to(self, side: int) -> Decimal | None:
         """Return the worst price to which a side (0 bid, 1 ask) is exact; None: it is whole."""
-        bound = int(self._levels.bounds[side])
+        bound = int(self._levels.counts[side, BOUND])
         if bound == WHOLE:
             return None
         return to_decimal(-bound if side == 0 else bound, self.price_scale)
@@ -149,12 +149,12 @@ class _SliceReplay:
     @property
     def is_partial(self) -> bool:
         """Whether levels may be missing beyond a bound."""
-        return bool((self._levels.bounds != WHOLE).any())
+        return bool((self._levels.counts[:, BOUND] != WHOLE).any())
 
     def are_known(self, side: int, prices: Int64s) -> npt.NDArray[np.bool_]:
         """Tell which prices lie inside the depth that the seed knew."""
         keys = -prices if side == 0 else prices
-        return np.asarray(keys <= self._levels.bounds[side])
+        return np.asarray(keys <= self._levels.counts[side, BOUND])
 
     def book(self, symbol: str) -> Book:
         """Return the book as it stands."""

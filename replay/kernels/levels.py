@@ -24,6 +24,7 @@ Bools = npt.NDArray[np.bool_]
 FREE = -(2**63)  # key of a slot never used; mantissas stay above it
 EMPTY = 0  # size of a level without size whose price is still in the heap
 IDLE = -1  # size of a level without size whose price is not in the heap
+BOUND = 2  # column of `counts`, so that a change touches no array more
 WHOLE = 2**63 - 1  # bound of a side that is known to its end
 UNKNOWN = -1  # size of a best price that is not known
 
@@ -33,29 +34,28 @@ class Levels(NamedTuple):
 
     table : int64[2, capacity, 2]    turned price (or FREE) and size (or EMPTY, IDLE) of the slot
     heap : int64[2, capacity, 2]     binary heap of (turned price, slot), least first
-    counts : int64[2, 2]             slots used, heap length
+    counts : int64[2, 3]             slots used, heap length, and at BOUND the turned price to which
+                                     the side is exact, or WHOLE; beyond it levels may be missing
     queues : int32[2, capacity, 2]   first and last order of the level (L3), else int32[2, 0, 2]
-    bounds : int64[2]                turned price to which a side is exact, or WHOLE; beyond it
-                                     some levels may be missing
     """
 
     table: Int64s
     heap: Int64s
     counts: Int64s
     queues: Int32s
-    bounds: Int64s
 
 
 def new_levels(capacity: int, queues: bool) -> Levels:
     """Return empty, whole levels; `capacity` is a power of two, half of which can be used."""
     table = np.zeros((2, capacity, 2), np.int64)
     table[:, :, 0] = FREE
+    counts = np.zeros((2, 3), np.int64)
+    counts[:, BOUND] = WHOLE
     return Levels(
         table,
         np.empty((2, capacity, 2), np.int64),
-        np.zeros((2, 2), np.int64),
+        counts,
         np.empty((2, capacity if queues else 0, 2), np.int32),
-        np.full(2, WHOLE, np.int64),
     )
 
 
@@ -168,11 +168,11 @@ def note_best(levels: Levels, best: Int64s) -> bool:
         price, size = 0, 0
         if slot >= 0:
             key = levels.table[side, slot, 0]
-            if key > levels.bounds[side]:
+            if key > levels.counts[side, BOUND]:
                 return _note_unknown(best)
             size = levels.table[side, slot, 1]
             price = -key if side == 0 else key
-        elif levels.bounds[side] != WHOLE:
+        elif levels.counts[side, BOUND] != WHOLE:
             return _note_unknown(best)
         if best[2 * side] != price or best[2 * side + 1] != size:
             best[2 * side] = price
@@ -197,7 +197,7 @@ def _note_unknown(best: Int64s) -> bool:
 @njit(cache=True, nogil=True)
 def compact(old: Levels, new: Levels) -> None:
     """Copy the live levels, the ends of their queues and the bounds into larger empty levels."""
-    new.bounds[:] = old.bounds
+    new.counts[:, BOUND] = old.counts[:, BOUND]
     has_queues = old.queues.shape[1] > 0
     for side in range(2):
         for slot in range(old.table.shape[1]):
