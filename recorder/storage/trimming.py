@@ -39,29 +39,27 @@ NOTHING_LEFT = Floor(2**63 - 1, 2**63 - 1, None, has_books=True)
 def floor_of(db: sqlite3.Connection, symbol: str, stream: str, run_id: str) -> Floor | None:
     """Return where a stream of a run begins, None where retention took nothing of it."""
     key = (run_id, symbol, stream)
-    removed = db.execute(
-        "SELECT max(date), sum(rows) FROM removals "
-        "WHERE run_id = ? AND symbol = ? AND stream = ? AND dataset != 'book_snapshots'",
+    where = "WHERE run_id = ? AND symbol = ? AND stream = ?"
+    date, rows = db.execute(
+        f"SELECT max(date), sum(CASE WHEN dataset != 'book_snapshots' THEN rows END) "
+        f"FROM removals {where}",
         key,
     ).fetchone()
-    dataset = _dataset_of(stream)
+    if date is None:
+        return None
     first = db.execute(
-        "SELECT ordinal_first, sequence_first FROM parts WHERE run_id = ? AND symbol = ? "
-        "AND stream = ? AND dataset = ? AND ts_replaced IS NULL ORDER BY ordinal_first LIMIT 1",
-        (*key, dataset),
+        f"SELECT ordinal_first, sequence_first FROM parts {where} AND dataset = ? "
+        "AND ts_replaced IS NULL ORDER BY ordinal_first LIMIT 1",
+        (*key, _dataset_of(stream)),
     ).fetchone()
     if stream not in BOOK_STREAMS:
-        if removed[0] is None:
-            return None
         # Ordinals of such a stream are dense: so many rows are gone, so far it begins.
-        ts = day_start(removed[0]) + NS_PER_DAY
-        return Floor(removed[1], ts, None if first is None else first[1], has_books=False)
-    if not _has_removals(db, key):
-        return None
+        ts = day_start(date) + NS_PER_DAY
+        return Floor(rows, ts, None if first is None else first[1], has_books=False)
     # A keyframe repeats the moment of the change before it, which a reader looks up.
     seed = db.execute(
-        "SELECT ordinal, ts, sequence FROM full_books WHERE run_id = ? AND symbol = ? "
-        "AND stream = ? AND (origin = 'rest' OR (origin = 'keyframe' AND ordinal >= ?)) "
+        f"SELECT ordinal, ts, sequence FROM full_books {where} "
+        "AND (origin = 'rest' OR (origin = 'keyframe' AND ordinal >= ?)) "
         "ORDER BY ordinal, ts LIMIT 1",
         (*key, NOTHING_LEFT.ordinal if first is None else first[0]),
     ).fetchone()
@@ -146,13 +144,6 @@ def trim(db: sqlite3.Connection, symbol: str, stream: str, run_id: str) -> None:
         "DELETE FROM gaps WHERE symbol = ? AND stream = ? AND ts_to <= ?",
         (symbol, stream, gaps_begin(db, symbol, stream)),
     )
-
-
-def _has_removals(db: sqlite3.Connection, key: tuple[str, str, str]) -> bool:
-    found = db.execute(
-        "SELECT 1 FROM removals WHERE run_id = ? AND symbol = ? AND stream = ? LIMIT 1", key
-    )
-    return found.fetchone() is not None
 
 
 def _dataset_of(stream: str) -> str:
