@@ -8,25 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 
 from recorder.commands_live import run_command
 from tests.support.recorder_processes import BTC, WAIT_S, WIN, Exchange, Recorder, query
-
-
-@pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that a test started; whatever still runs at its end is ended."""
-    processes: list[subprocess.Popen[bytes]] = []
-    yield processes
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def test_stop_crash_and_restart_leave_one_true_archive(

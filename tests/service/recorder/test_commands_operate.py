@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
@@ -45,17 +44,6 @@ def recorder(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         cwd=cwd,
         timeout=WAIT_S,
     )
-
-
-@pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that a test started; whatever still runs at its end is ended."""
-    processes: list[subprocess.Popen[bytes]] = []
-    yield processes
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def test_a_day_of_an_operator(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
