@@ -121,7 +121,8 @@ class Meters:
 
     def count_output(self, output: Output) -> None:
         """Count what the pipeline made of lines."""
-        lags: dict[str, list[Int64Array]] = {}
+        # Joined before anything is computed: a commit of many symbols is many small batches.
+        times: dict[str, list[tuple[Int64Array, Int64Array]]] = {}
         for batch in output.rows:
             self.rows[batch.dataset] += len(batch)
             if batch.full_book is not None:
@@ -132,11 +133,13 @@ class Meters:
                 int(ts_recv[-1]), None if last == NO_TIME else last
             )
             if ts_event is not None:
-                known = ts_event != NO_TIME
-                lags.setdefault(batch.stream, []).append(ts_recv[known] - ts_event[known])
-        for stream, pieces in lags.items():
+                times.setdefault(batch.stream, []).append((ts_recv, ts_event))
+        for stream, pieces in times.items():
+            received = np.concatenate([ts_recv for ts_recv, _ in pieces])
+            said = np.concatenate([ts_event for _, ts_event in pieces])
+            told = said != NO_TIME
             tally = self.venue_lag_s.setdefault(stream, Tally(LAG_BOUNDS_S))
-            tally.add_all_ns(np.concatenate(pieces))
+            tally.add_all_ns(received[told] - said[told])
         for entry in output.ledger.values():
             if not isinstance(entry, Interval):
                 self._count_gap(entry)
