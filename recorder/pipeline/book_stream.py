@@ -193,6 +193,10 @@ class BookStream:
             self._keyframe_if_due(output)
         else:
             self._write_keyframe(output)
+            # It may stand in a silence, behind the last message; what is known then is covered.
+            if self._interval is not None:
+                self._interval.ts_to = max(self._interval.ts_to, self._clock.now)
+                output.touch(self._interval)
 
     def _quarantine(
         self, ts: int, error: Exception, output: Output, reason: str = "internal"

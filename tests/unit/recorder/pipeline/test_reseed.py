@@ -7,6 +7,7 @@ import pytest
 from recorder.pipeline.output import RequestBook, Reseed
 from schemas.kucoin.rest import format_api_error
 from tests.support.classic_shell import SYMBOL, URL, ClassicShell, book
+from tests.support.judge import known_ns
 
 WANTED = Reseed(SYMBOL, "l2")
 
@@ -67,6 +68,21 @@ def test_an_answer_widens_the_book_without_a_gap() -> None:
     assert shell.made.gaps() == []
     assert len(shell.made.intervals(SYMBOL, "l2")) == 1
     assert shell.made.pipeline.counts["reseed_taken"] == 1
+
+
+def test_an_answer_in_a_silence_is_covered_and_a_gap_begins_behind_it() -> None:
+    shell = ClassicShell().synced()
+    walk_down(shell, 102, 2)
+    shell.ask()
+    shell.ts += 5_000_000_000
+    shell.answer(book(103, bids=18, asks=20, top=98))
+    answered = shell.ts
+    assert {known_ns(row) for row in shell.books("keyframe")} == {answered}
+    (interval,) = shell.made.intervals(SYMBOL, "l2")
+    assert interval.ts_to == answered
+    shell.line("close", connection=1, reason="disconnected")
+    (gap,) = shell.made.gaps(SYMBOL, "l2")
+    assert gap.ts_from == answered
 
 
 def test_an_answer_ahead_of_the_stream_waits_for_it() -> None:
