@@ -72,11 +72,19 @@ def parse_optional(text: str | None, scale: int) -> tuple[int, int]:
 
 
 class L2Batch:
-    """Level-2 messages of one symbol, waiting to be stitched."""
+    """Level-2 messages of one symbol, waiting to be stitched.
 
-    __slots__ = ("_ends", "_row_start", "_rows", "_starts", "_ts_event", "_ts_recv")
+    Parameters
+    ----------
+    tells_again : bool
+        Changes from before the range of their message are in any book that the message follows,
+        and are left out; else such a message is malformed.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_ends", "_row_start", "_rows", "_starts", "_tells_again", "_ts_event", "_ts_recv")
+
+    def __init__(self, *, tells_again: bool = False) -> None:
+        self._tells_again = tells_again
         self._clear()
 
     def _clear(self) -> None:
@@ -91,8 +99,12 @@ class L2Batch:
         """Return the number of messages."""
         return len(self._ts_recv)
 
-    def add(self, ts_recv: int, update: L2Update, scales: Scales) -> None:
+    def add(self, ts_recv: int, update: L2Update, scales: Scales) -> int:
         """Append one message, its changes in ascending sequence.
+
+        Returns
+        -------
+        int   changes left out, being from before the message's range
 
         Raises
         ------
@@ -107,9 +119,13 @@ class L2Batch:
             for side, changes in ((ASK, update.asks), (BID, update.bids))
             for price, size, sequence in changes
         ]
-        if len(rows) > 1:
+        told = len(rows)
+        if told > 1:
             rows.sort(key=_sequence)
-        elif not rows:
+        if told and self._tells_again and rows[0][0] < start:
+            rows = [row for row in rows if row[0] >= start]
+        left_out = told - len(rows)
+        if not rows:
             rows = [(end, NO_SIDE, 0, scales.price, 0, scales.size)]
         # A new instrument may begin at -1.
         if not -1 <= start <= rows[0][0] <= rows[-1][0] <= end <= INT64_MAX:
@@ -121,6 +137,7 @@ class L2Batch:
         self._starts.append(start)
         self._ends.append(end)
         self._row_start.append(len(self._rows))
+        return left_out
 
     def take(self) -> UpdateBatch:
         """Return what has gathered, as arrays, and start anew."""

@@ -170,7 +170,9 @@ class Frames:
             update = parse_l2_update(frame["data"], self._units["level2"])
             update.ts_event = self._judge_time(update.ts_event, "level2")
             scales = self._scales.get(symbol, UNKNOWN_INSTRUMENT)
-            self._streams.l2_waiting(symbol).add(line.ts_recv, update, scales)
+            left_out = self._streams.l2_waiting(symbol).add(line.ts_recv, update, scales)
+            if left_out:
+                self._counts["change_told_again"] += left_out
         except MALFORMED as error:
             self._on_malformed(key, error, line, output)
 

@@ -71,7 +71,7 @@ class Streams:
         try:
             return self._l2_waiting[symbol]
         except KeyError:
-            batch = self._l2_waiting[symbol] = L2Batch()
+            batch = self._l2_waiting[symbol] = L2Batch(tells_again=self._rule.tells_again)
             return batch
 
     def l3_waiting(self, symbol: str) -> L3Batch:

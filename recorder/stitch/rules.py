@@ -28,7 +28,14 @@ _BLOCK_GROWTH = 4
 
 
 class ContinuityRule(Protocol):
-    """The questions a stitcher asks, and the vectorised form of the last one."""
+    """The questions a stitcher asks, and the vectorised form of the last one.
+
+    Attributes
+    ----------
+    tells_again : bool   a message may tell again of changes from before its own range
+    """
+
+    tells_again: bool
 
     def is_stale(self, last: int, start: int, end: int) -> bool:
         """Say whether a book at `last` already contains the message."""
@@ -81,6 +88,8 @@ class StrictRule:
     "changes":{"asks":[["6","1","1545896669105"]],"bids":[["4","1","1545896669106"]]}}`
     """
 
+    tells_again = False
+
     def is_stale(self, last: int, start: int, end: int) -> bool:  # noqa: ARG002
         """Step 3: everything at or before the book's sequence is discarded."""
         return end <= last
@@ -114,8 +123,11 @@ class OverlapRule:
     4. `sequenceStart(new) <= sequenceEnd(old) + 1` and `sequenceEnd(new) > sequenceEnd(old)`.
 
     A change carries the number of its last modification, so those of an overlapping message at or
-    below the book's sequence are already in the book.
+    below the book's sequence are already in the book. So are changes from before the range of their
+    own message, which begins no later than right behind the book.
     """
+
+    tells_again = True
 
     def is_stale(self, last: int, start: int, end: int) -> bool:  # noqa: ARG002
         """Step 3: everything at or before the book's sequence is discarded."""
