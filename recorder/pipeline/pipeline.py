@@ -157,7 +157,7 @@ class Pipeline:
 
     def _on_rest_answer(self, streams: Streams, line: RawLine, output: Output) -> None:
         url = urlsplit(line.fields["url"])
-        if url.path == urlsplit(self._profile.symbols_path).path:
+        if self._profile.lists_symbols(url.path):
             self._on_symbols(line, output)
             return
         source = self._profile.source_of_path(url.path)

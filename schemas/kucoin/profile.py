@@ -81,6 +81,7 @@ class Profile:
     status_path, key_path : str | None   state of the exchange; permissions of the key in use
     books : tuple          sources of full books, the best one of a stream first
     captured_books : tuple never asked, but captures have their answers
+    captured_symbols_paths : tuple   likewise, of the list of symbols
     topics : feed (level2, level3, match, snapshot, ticker) → topic prefix on the wire
     continuity : "strict" or "overlap"
     time_units : feed → unit of its `time`: ms or ns
@@ -102,6 +103,7 @@ class Profile:
     key_path: str | None
     books: tuple[BookSource, ...]
     captured_books: tuple[BookSource, ...]
+    captured_symbols_paths: tuple[str, ...]
     topics: Mapping[str, str]
     continuity: str
     time_units: Mapping[str, str]
@@ -131,6 +133,10 @@ class Profile:
             if path == source.path.partition("?")[0]:
                 return source
         return None
+
+    def lists_symbols(self, path: str) -> bool:
+        """Say whether the answer of a REST path is a list of symbols, of any version."""
+        return path in {self.symbols_path, *self.captured_symbols_paths}
 
     @property
     def hash(self) -> str:

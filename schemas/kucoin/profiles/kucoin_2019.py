@@ -20,7 +20,15 @@ KUCOIN_2019 = Profile(
         BookSource("l2", "/api/v2/market/orderbook/level2?symbol={symbol}"),
         BookSource("l3", "/api/v1/market/orderbook/level3?symbol={symbol}"),
     ),
-    captured_books=(BookSource("l2", "/api/v1/market/orderbook/level2?symbol={symbol}"),),
+    captured_books=(
+        BookSource("l2", "/api/v1/market/orderbook/level2?symbol={symbol}"),
+        # The only path of a whole book from June 2021 on, while ranges still linked up exactly.
+        BookSource("l2", "/api/v3/market/orderbook/level2?symbol={symbol}", signed=True),
+        # The document's own calibration begins with a partial book.
+        BookSource("l2", "/api/v1/market/orderbook/level2_100?symbol={symbol}", depth=100),
+        BookSource("l2", "/api/v1/market/orderbook/level2_20?symbol={symbol}", depth=20),
+    ),
+    captured_symbols_paths=("/api/v2/symbols",),
     topics={
         "level2": "/market/level2",
         "level3": "/market/level3",

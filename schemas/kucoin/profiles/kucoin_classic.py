@@ -27,6 +27,7 @@ KUCOIN_CLASSIC = Profile(
     captured_books=(
         BookSource("l2", "/api/v1/market/orderbook/level2_20?symbol={symbol}", depth=20),
     ),
+    captured_symbols_paths=("/api/v1/symbols",),
     topics={
         "level2": "/market/level2",
         "match": "/market/match",

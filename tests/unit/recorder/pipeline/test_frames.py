@@ -153,3 +153,35 @@ def test_what_the_exchange_says_of_itself_is_counted_by_name() -> None:
     shell.line("rest_answer", body, url=f"http://127.0.0.1:1{status}")
     assert shell.made.pipeline.counts[f"answer {status}"] == 1
     assert shell.made.batches == {}
+
+
+def test_a_change_from_before_its_own_message_is_in_the_book_and_left_out() -> None:
+    shell = ClassicShell().synced()
+    # 98 was last changed at 60, and 99 in this message.
+    shell.update(102, 104, bids=[("99", "3", 103), ("98", "9", 60)], asks=[("101", "9", 101)])
+    shell.update(105, 105, bids=[("97", "9", 70)])  # nothing new but its number
+    shell.update(106, 106, bids=[("96", "5", 106)])
+    rows = shell.made.rows("l2_updates", SYMBOL)
+    assert [(row["sequence"], row["side"], row["price_mantissa"]) for row in rows] == [
+        (101, "bid", 100),
+        (103, "bid", 99),
+        (105, None, 0),
+        (106, "bid", 96),
+    ]
+    assert shell.made.pipeline.counts["change_told_again"] == 3
+    assert shell.made.pipeline.counts["message_malformed"] == 0
+    assert shell.made.gaps() == []
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_list_of_symbols_of_either_version_gives_the_scales(version: int) -> None:
+    shell = ClassicShell()
+    entry = {
+        "symbol": SYMBOL, "baseCurrency": "A", "quoteCurrency": "B", "baseIncrement": "0.01",
+        "quoteIncrement": "0.1", "priceIncrement": "0.001", "enableTrading": True,
+    }  # fmt: skip
+    listing = orjson.dumps({"code": "200000", "data": [entry]})
+    shell.line("rest_answer", listing, url=f"https://h/api/v{version}/symbols?market=A")
+    shell.synced()
+    (row,) = shell.made.rows("l2_updates", SYMBOL)
+    assert (row["price_mantissa"], row["price_scale"], row["size_scale"]) == (100_000, 3, 2)

@@ -57,7 +57,21 @@ def test_books_of_both_versions_are_known_by_their_path() -> None:
     assert stream_of("/api/v2/market/orderbook/level2") == "l2"
     assert stream_of("/api/v1/market/orderbook/level2") == "l2"
     assert stream_of("/api/v1/market/orderbook/level3") == "l3"
-    assert stream_of("/api/v1/market/orderbook/level2_100") is None
+    assert stream_of("/api/v1/market/orderbook/level1") is None
+
+
+def test_a_capture_may_hold_answers_that_are_never_asked_for() -> None:
+    for profile in PROFILES.values():
+        for path in ("/api/v1/symbols", "/api/v2/symbols"):
+            assert profile.lists_symbols(path)
+        assert not profile.lists_symbols("/api/v1/currencies")
+        for depth in (20, 100):
+            source = profile.source_of_path(f"/api/v1/market/orderbook/level2_{depth}")
+            assert source is not None
+            assert (source.stream, source.depth) == ("l2", depth)
+        whole = profile.source_of_path("/api/v3/market/orderbook/level2")
+        assert whole is not None
+        assert (whole.stream, whole.depth) == ("l2", None)
 
 
 def test_today_a_whole_book_needs_a_key() -> None:
