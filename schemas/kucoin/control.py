@@ -79,6 +79,8 @@ def parse_control(frame: dict[str, Any]) -> Control | ErrorMessage | Subscriptio
     WireError   when `type` is missing or a needed field is
     """
     kind = frame.get("type")
+    if not isinstance(kind, str):
+        raise WireError("frame has no type", orjson.dumps(frame))
     identifier = str(frame.get("id", ""))
     if kind == "error":
         code = str(frame.get("code", "0"))
@@ -96,8 +98,6 @@ def parse_control(frame: dict[str, Any]) -> Control | ErrorMessage | Subscriptio
             bool(frame.get("privateChannel", False)),
             bool(frame.get("response", False)),
         )
-    if not isinstance(kind, str):
-        raise WireError("frame has no type", orjson.dumps(frame))
     return Control(kind, identifier)
 
 

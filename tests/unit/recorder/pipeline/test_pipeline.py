@@ -375,6 +375,8 @@ def test_an_unreadable_message_nobody_missed_blames_no_later_gap() -> None:
         b'{"type":"message"}',
         b'{"type":7}',
         b"{}",
+        b'{"type":[]}',
+        b'{"type":{"a":1},"topic":"/market/level2:A-B"}',
         b"[]",
         b"",
         b"\xff",

@@ -60,7 +60,7 @@ def test_an_error_code_is_a_number_or_zero(code: object, number: int) -> None:
     assert message == ErrorMessage("1", number, "no")
 
 
-@pytest.mark.parametrize("frame", [{}, {"type": None}, {"type": 7}, {"id": "1"}])
+@pytest.mark.parametrize("frame", [{}, {"type": None}, {"type": 7}, {"type": []}, {"id": "1"}])
 def test_a_frame_without_type_is_refused(frame: dict[str, object]) -> None:
     with pytest.raises(WireError, match="frame has no type"):
         parse_control(frame)
