@@ -12,7 +12,7 @@ from typing import Any
 from recorder.pipeline.decode import UNKNOWN_INSTRUMENT, L3Batch, Scales
 from recorder.pipeline.output import Counts, Output
 from recorder.pipeline.push_stream import WORDS, write_ticker
-from recorder.pipeline.routes import MATCH_TOPIC, Key, keys_of_topic
+from recorder.pipeline.routes import MATCH_TOPIC, Key, can_be_symbol, keys_of_topic
 from recorder.pipeline.streams import Streams
 from recorder.raw_line import RawLine
 from schemas.kucoin.control import (
@@ -117,7 +117,8 @@ class Frames:
         except KeyError:
             prefix, symbols = parse_topic(topic)
             handler = self._handlers.get(prefix)
-            route = (handler, symbols[0]) if handler is not None and len(symbols) == 1 else None
+            is_one = len(symbols) == 1 and can_be_symbol(symbols[0])
+            route = (handler, symbols[0]) if handler is not None and is_one else None
             self._routes[topic] = route
         if route is None:
             self._counts["frame_unknown"] += 1
@@ -215,7 +216,7 @@ class Frames:
         channel = "symbol"
         if symbol == ALL:
             channel, symbol = ALL, frame.get("subject", "")  # the only place that names it
-            if type(symbol) is not str or not symbol:
+            if type(symbol) is not str or not can_be_symbol(symbol):
                 self._counts["message_malformed"] += 1
                 return
         key = (symbol, "tickers")
@@ -239,8 +240,8 @@ class Frames:
             for entry in snapshot.entries:
                 symbol, ts_event, columns = row_of_entry(entry, self._units["snapshot"])
                 ts_event = self._judge_time(ts_event, "snapshot")
-                if not symbol:
-                    raise ValueError("an entry names no symbol")
+                if not can_be_symbol(symbol):
+                    raise ValueError("an entry names no symbol that can be one")
                 key = (symbol, "market_snapshots")
                 self._streams.carried(key, line.connection, line.ts_recv, output)
                 if self._is_repeat(key, snapshot.sequence):

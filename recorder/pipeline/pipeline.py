@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from recorder.pipeline.decode import UNKNOWN_INSTRUMENT, Scales, check_texts, decode_book
 from recorder.pipeline.frames import MALFORMED, Frames
 from recorder.pipeline.output import Counts, InstrumentSeen, InstrumentsListed, Output
-from recorder.pipeline.routes import Key
+from recorder.pipeline.routes import Key, can_be_symbol
 from recorder.pipeline.streams import Streams
 from recorder.pipeline.trade_stream import TRADE_STREAMS
 from recorder.raw_line import RAW_LOG_DAMAGED, RESEED, RawLine
@@ -162,7 +162,7 @@ class Pipeline:
             return
         source = self._profile.source_of_path(url.path)
         symbol = parse_qs(url.query).get("symbol", [""])[0]
-        if source and symbol:
+        if source and can_be_symbol(symbol):
             self._on_book(streams, line, symbol, source, output)
         else:
             self.counts["rest_answer_other"] += 1

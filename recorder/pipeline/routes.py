@@ -19,6 +19,8 @@ Key = tuple[str, str]  # symbol, stream
 # a match seen on level 3 waits for its twin only while there can be one.
 MATCH_TOPIC = "match"
 
+_SYMBOL_BYTES_MAX = 80  # real ones have up to twenty
+
 
 @dataclass(slots=True)
 class Carriage:
@@ -69,6 +71,11 @@ class Carriage:
         """Return when a carrier of the stream was last heard of, ns."""
         times = [self.last_heard.get(c, default) for c in self.carriers.get(key, ())]
         return max(times, default=default)
+
+
+def can_be_symbol(name: str) -> bool:
+    """Say whether rows of a symbol can be kept: it names a folder, quoted at three for one."""
+    return 0 < len(name.encode()) <= _SYMBOL_BYTES_MAX
 
 
 def keys_of_topic(topic: str, profile: Profile) -> list[Key]:

@@ -185,3 +185,14 @@ def test_a_list_of_symbols_of_either_version_gives_the_scales(version: int) -> N
     shell.synced()
     (row,) = shell.made.rows("l2_updates", SYMBOL)
     assert (row["price_mantissa"], row["price_scale"], row["size_scale"]) == (100_000, 3, 2)
+
+
+@pytest.mark.parametrize(("length", "kept"), [(80, True), (81, False)])
+def test_a_name_too_long_for_a_folder_is_no_symbol(length: int, kept: bool) -> None:
+    shell = ClassicShell()
+    name = "X" * length
+    data = {"sequence": "7", "symbol": name, "side": "buy", "price": "1", "size": "1"}
+    frame = {"type": "message", "topic": f"/market/match:{name}", "data": {**data, "tradeId": "7"}}
+    shell.line("recv", orjson.dumps(frame), 1)
+    assert len(shell.made.rows("trades", name)) == kept
+    assert shell.made.pipeline.counts["topic /market/match"] == (not kept)

@@ -376,6 +376,9 @@ def test_an_unreadable_message_nobody_missed_blames_no_later_gap() -> None:
         b'{"type":7}',
         b"{}",
         b'{"type":[]}',
+        b'{"type":"message","topic":"/market/ticker:all","data":{"sequence":1},"subject":"'
+        + b"x" * 81
+        + b'"}',
         b'{"type":{"a":1},"topic":"/market/level2:A-B"}',
         b"[]",
         b"",
