@@ -147,6 +147,23 @@ class BookStream:
         """Write events that take no public sequence: rows without continuity, outside the book."""
         self._write_rows(batch, 0, len(batch), output)
 
+    def _is_reseed(self, answer: Snapshot) -> bool:
+        """Take a book of a capture for the answer to a re-seed, where one would have been asked.
+
+        Nobody recorded the question, so changes are kept from each such book to the next.
+        """
+        is_pending = self._reseeding.answer is not None
+        if answer.request_id is not None or is_pending or not self._is_partial:
+            return False
+        sequence = self.book.sequence
+        self._reseeding.begin(sequence)
+        return self._is_near_bound and self._reseeding.take(answer, sequence)
+
+    @property
+    def _is_near_bound(self) -> bool:
+        left = self.book.known_left if isinstance(self.book, L2Book) else None
+        return left is not None and left < RESEED_LEVELS
+
     @property
     def _is_partial(self) -> bool:
         """Whether the book in force knows only some of the venue's levels."""
@@ -155,10 +172,7 @@ class BookStream:
 
     def _ask_for_depth(self, output: Output) -> None:
         """Want to know more levels when the touch has come near a bound."""
-        if self._reseeding.wanted or not isinstance(self.book, L2Book):
-            return
-        left = self.book.known_left
-        if left is not None and left < RESEED_LEVELS and self._is_partial:
+        if not self._reseeding.wanted and self._is_near_bound and self._is_partial:
             self._reseeding.wanted = True
             output.commands.append(Reseed(self.symbol, self.stream))
 
@@ -218,7 +232,8 @@ class BookStream:
                 case WriteSnapshot():
                     self._write_snapshot(action.snapshot, output)
                 case Audit():
-                    self._write_audit(action.snapshot, output)
+                    if not self._is_reseed(action.snapshot):
+                        self._write_audit(action.snapshot, output)
                 case WriteGap():
                     self._open_gap(action, output)
                 case HealGap():
@@ -303,6 +318,8 @@ class BookStream:
             rows=len(rows),
         )
         output.touch(self._interval)
+        if snapshot.request_id is None and self._is_partial:
+            self._reseeding.begin(snapshot.sequence)
 
     def _write_audit(self, snapshot: Snapshot, output: Output) -> None:
         """Keep a full book that is not applied: readers compare theirs with it at its sequence."""

@@ -12,6 +12,8 @@ question was put.
         S ≥ J: once the stream stands at S or beyond, at the end of a message:
                answer at S + changes behind S = a book at our sequence, known as deep as the answer
 
+A capture has answers and no questions: there the journal is kept from each answer to the next.
+
 When that is depends on the lines alone, never on how they were batched.
 """
 

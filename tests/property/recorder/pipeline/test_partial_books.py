@@ -182,6 +182,37 @@ def test_batching_changes_no_row(
         assert batched[name] == value, name
 
 
+def as_capture(lines: list[RawLine]) -> list[RawLine]:
+    """Return what a capture of the same hour holds: frames and answers, and no question."""
+    capture = []
+    for line in lines:
+        fields = dict(line.fields)
+        if line.kind == "run_start":
+            fields["source"] = "capture.jsonl"
+        elif line.kind == "rest_answer":
+            fields = {"url": fields["url"]}
+        if line.kind in {"run_start", "recv", "rest_answer", "run_stop"}:
+            capture.append(RawLine(line.kind, line.ts_recv, 0, 0, line.data, fields))
+    return capture
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_capture_learns_more_from_the_answers_it_holds(seed: int) -> None:
+    with small_numbers(10**9):
+        log = ClassicLog(ClassicStory(seed, steps=200, walk=4, loses=seed % 2 == 0))
+        lines = as_capture(log.write())
+        made = make([lines])
+        batched = make(split_batches(lines, random.Random(seed), 9))
+    reader = judge(made, log.market)
+    judge_order(made)
+    judge_ledger(made)
+    assert _rows(batched) == _rows(made)
+    assert made.incidents == []
+    origins = {row["origin"] for row in made.rows("book_snapshots", SYMBOL, "l2")}
+    assert origins == {"rest", "audit", "keyframe"}
+    assert all(len(levels) >= 8 for levels in reader.known().values())
+
+
 def test_the_stories_meet_what_they_are_about() -> None:
     met = {"audit": 0, "keyframe": 0, "reseed_taken": 0, "reseed_ignored": 0, "push_repeated": 0}
     trimmed = 0

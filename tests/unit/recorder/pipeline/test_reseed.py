@@ -174,6 +174,25 @@ def test_an_answer_nobody_asked_for_is_an_audit_with_its_own_bounds() -> None:
     assert shell.books("keyframe") == []
 
 
+def captured(shell: ClassicShell, sequence: int, bids: int, *, top: int = 100) -> None:
+    """Feed an answer as a capture holds it."""
+    shell.line("rest_answer", book(sequence, bids, top=top), url=URL)
+
+
+def test_a_book_of_a_capture_tells_more_where_more_would_have_been_asked() -> None:
+    shell = ClassicShell()
+    shell.update(101, 101, bids=[("100", "1", 101)])
+    captured(shell, 100, 20)
+    walk_down(shell, 102, 3)  # bids 97 … 81
+    captured(shell, 103, 18, top=98)  # one message old
+    assert bounds(shell.books("keyframe")) == {(None, 120)}
+    walk_down(shell, 105, 1)
+    captured(shell, 105, 17, top=97)
+    assert {row["sequence"] for row in shell.books("audit")} == {103, 105}
+    assert {row["sequence"] for row in shell.books("keyframe")} == {104}
+    assert shell.made.gaps() == []
+
+
 def test_a_message_repeated_by_two_connections_changes_no_count_of_levels() -> None:
     shell = ClassicShell().synced()
     shell.line("open", connection=2)
