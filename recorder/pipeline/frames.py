@@ -23,7 +23,7 @@ from schemas.kucoin.control import (
     parse_control,
     parse_frame,
 )
-from schemas.kucoin.market import parse_l2_update, parse_l3_event, parse_match, parse_ticker
+from schemas.kucoin.market import FIELDS, parse_l2_update, parse_l3_event, parse_match, parse_ticker
 from schemas.kucoin.market_snapshot import parse_market_snapshot, row_of_entry
 from schemas.kucoin.profile import Profile
 from schemas.kucoin.topics import ALL, parse_topic
@@ -157,6 +157,11 @@ class Frames:
                 else:
                     self._streams.released(key, line.connection, line.ts_recv, "stopped", output)
 
+    def _note_fields(self, data: dict[str, Any], feed: str) -> None:
+        """Count by name what a message says beyond its dialect: only the raw log keeps that."""
+        for name in data.keys() - FIELDS[feed]:
+            self._counts[f"field {feed} {name}"] += 1
+
     def _judge_time(self, ts: int | None, feed: str) -> int | None:
         """Return the venue's time where it can be one; what cannot is counted and left out."""
         if ts is None or is_plausible(ts):
@@ -174,6 +179,7 @@ class Frames:
             left_out = self._streams.l2_waiting(symbol).add(line.ts_recv, update, scales)
             if left_out:
                 self._counts["change_told_again"] += left_out
+            self._note_fields(frame["data"], "level2")
         except MALFORMED as error:
             self._on_malformed(key, error, line, output)
 
@@ -192,6 +198,7 @@ class Frames:
                 streams.book(key).write_private(private.take(), output)
                 return
             streams.l3_waiting(symbol).add(line.ts_recv, event, scales)
+            self._note_fields(frame["data"], "level3")
         except MALFORMED as error:
             self._on_malformed(key, error, line, output)
             return
@@ -207,6 +214,7 @@ class Frames:
         try:
             match = parse_match(frame["data"], self._units["match"])
             match.ts_event = self._judge_time(match.ts_event, "match")
+            self._note_fields(frame["data"], "match")
             if not self._streams.trades(symbol).on_match(line.ts_recv, match, scales, output):
                 self._counts["push_repeated"] += 1
         except MALFORMED as error:
@@ -228,6 +236,7 @@ class Frames:
                 return
             scales = self._scales.get(symbol, UNKNOWN_INSTRUMENT)
             write_ticker(self._streams.push(key), line.ts_recv, ticker, scales, output)
+            self._note_fields(frame["data"], "ticker")
         except MALFORMED as error:
             self._on_malformed(key, error, line, output)
 

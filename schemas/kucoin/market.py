@@ -14,6 +14,7 @@ kucoin-universal-sdk of November 2025; both read 2026-11-22.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,24 @@ from schemas.timestamps import NS_PER_MS
 
 LEVEL2, LEVEL3, MATCH = "/market/level2", "/market/level3", "/market/match"
 TICKER, SNAPSHOT = "/market/ticker", "/market/snapshot"
+
+# Names in the `data` of each feed that have a place in the rows; a snapshot keeps any other, too.
+FIELDS: Mapping[str, frozenset[str]] = {
+    "level2": frozenset({"symbol", "sequenceStart", "sequenceEnd", "changes", "time"}),
+    "level3": frozenset(
+        {"symbol", "sequence", "type", "side", "time", "orderId", "price", "size", "newSize",
+         "remainSize", "oldSize", "funds", "orderType", "stopType", "reason", "makerOrderId",
+         "takerOrderId", "tradeId"}
+    ),
+    "match": frozenset(
+        {"symbol", "sequence", "type", "side", "time", "price", "size", "makerOrderId",
+         "takerOrderId", "tradeId"}
+    ),
+    "ticker": frozenset(
+        {"sequence", "price", "size", "bestBid", "bestBidSize", "bestAsk", "bestAskSize", "time",
+         "Time"}
+    ),
+}  # fmt: skip
 
 Change = tuple[str, str, int]  # price, size, sequence
 

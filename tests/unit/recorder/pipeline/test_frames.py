@@ -196,3 +196,23 @@ def test_a_name_too_long_for_a_folder_is_no_symbol(length: int, kept: bool) -> N
     shell.line("recv", orjson.dumps(frame), 1)
     assert len(shell.made.rows("trades", name)) == kept
     assert shell.made.pipeline.counts["topic /market/match"] == (not kept)
+
+
+def test_a_field_the_dialect_does_not_have_costs_nothing_and_is_counted_by_name() -> None:
+    shell = ClassicShell().synced()
+    changes = {"asks": [], "bids": [["100", "2", "102"]]}
+    level2 = {"symbol": SYMBOL, "sequenceStart": 102, "sequenceEnd": 102, "changes": changes}
+    match = {"symbol": SYMBOL, "sequence": "7", "side": "buy", "price": "1", "size": "1"}
+    ticker = {"sequence": "7", "price": "1"}
+    for feed, data in (("level2", level2), ("match", match), ("ticker", ticker)):
+        frame = {"type": "message", "topic": f"{KUCOIN_CLASSIC.topics[feed]}:{SYMBOL}"}
+        for odd in ({}, {"new": {"a": [1]}}):
+            data["sequence" if feed != "level2" else "sequenceEnd"] = 102 + len(odd)
+            shell.line("recv", orjson.dumps({**frame, "sn": 1, "data": {**data, **odd}}), 1)
+    counts = shell.made.pipeline.counts
+    assert {name: n for name, n in counts.items() if name.startswith("field")} == {
+        "field level2 new": 1, "field match new": 1, "field ticker new": 1,
+    }  # fmt: skip
+    assert counts["message_malformed"] == 0
+    for dataset, rows in (("l2_updates", 3), ("trades", 2), ("tickers", 2)):
+        assert len(shell.made.rows(dataset, SYMBOL)) == rows
