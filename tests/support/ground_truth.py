@@ -118,7 +118,8 @@ def read_ledger(archive: Path, symbol: str, stream: str) -> Ledger:
             symbol=symbol,
         )
         bounds = tape.sql(
-            "SELECT epoch_ns(ts_known) AS ts, sequence, known_bid_from_mantissa, known_bid_from_scale, "
+            "SELECT epoch_ns(ts_known) AS ts, sequence, "
+            "known_bid_from_mantissa, known_bid_from_scale, "
             "known_ask_to_mantissa, known_ask_to_scale FROM book_snapshots "
             "WHERE symbol = $symbol AND book = $stream AND origin != 'audit' "
             "GROUP BY ALL ORDER BY sequence, ts",
