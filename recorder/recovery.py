@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recorder.errors import RawLogDamaged
+from recorder.logs import get_log
 from recorder.pipeline.pipeline import PipelineError
 from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
@@ -21,6 +23,8 @@ from recorder.storage.raw_log import (
     missing_numbers,
     read_run,
 )
+from recorder.storage.strays import settle_strays
+from schemas.archive_layout import parse_raw_segment_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,25 @@ def recover(archive: ArchiveFolder, rules: RollRules) -> list[Recovered]:
     """
     archive.remove_unfinished()
     catalog = archive.catalog
+    strays = settle_strays(archive.path, catalog, time.time_ns())
+    if strays.taken_in or strays.set_aside:
+        get_log("recorder").warning(
+            "parts on disk that the catalog did not know: it is older than they are",
+            taken_in=len(strays.taken_in),
+            set_aside=len(strays.set_aside),
+        )
     runs = catalog.runs()
     recovered = []
     for run_id, segments in list_segments(archive.path).items():
         known = runs.get(run_id)
         if known is None or known["ts_stop"] is None:
-            recovered.append(_recover_run(archive, run_id, segments, rules))
+            run = _recover_run(archive, run_id, segments, rules)
+            if run.damage:
+                get_log("recorder").warning(
+                    "the raw log of a crashed run is not all there", run=run_id, problem=run.damage
+                )
+            if run.lines or known is not None:
+                recovered.append(run)
     if runs:
         catalog.publish_parquet()  # a crash may have come between it and the commit
     return recovered
@@ -65,11 +82,19 @@ def _recover_run(
 ) -> Recovered:
     catalog = archive.catalog
     checkpoint = catalog.checkpoint(run_id)
+    last_number = 0
+    if checkpoint is not None and checkpoint["raw_path"]:
+        last_number = parse_raw_segment_name(Path(checkpoint["raw_path"]).name)[1]
+    missing = missing_numbers(segments, last_number)
     cut, damage = 0, ""
     try:
         cut = cut_torn_tail(segments[-1], _durable_bytes(archive.path, segments[-1], checkpoint))
     except RawLogDamaged as error:
         damage = str(error)
+    if missing:
+        # What comes behind is another story: neither its rows nor their ordinals would be right.
+        damage = f"segment {missing[0]} of the raw log of run {run_id} is gone"
+        segments = [segment for segment in segments if segment.number < missing[0]]
     writer = RunWriter(archive.path, catalog, rules, catalog.published_rows(run_id))
     try:
         for commit in read_run(segments):
@@ -81,7 +106,7 @@ def _recover_run(
         # What is published reaches further than what can be read: it stays as it is.
         with catalog.transaction():
             catalog.end_run(run_id, checkpoint["ts"], "crashed")
-    elif pipeline.start.get("source") and not pipeline.stop_reason:
+    elif not missing and pipeline.start.get("source") and not pipeline.stop_reason:
         _forget(archive, run_id, segments)
     elif writer.lines:
         writer.finish("crashed")

@@ -28,8 +28,9 @@ from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.open_parts import RollRules
 from recorder.storage.part_writer import sha256_of
 from recorder.storage.raw_log import RawSegment, list_segments, missing_numbers, read_run
+from recorder.storage.strays import set_aside_paths
 from recorder.storage.trimming import trimmed
-from schemas.archive_layout import parse_raw_segment_name
+from schemas.archive_layout import SET_ASIDE, parse_raw_segment_name
 from schemas.timestamps import format_iso
 
 _LEDGER_COMPARED = {
@@ -90,6 +91,12 @@ def verify(archive: Path, *, with_books: bool = True) -> Verification:
             for part in run_parts
             if _check_file(archive, part, report)
         }
+        aside = set_aside_paths(archive)
+        if aside:
+            report.problems.append(
+                f"{len(aside)} parts lie in {SET_ASIDE}/: the catalog does not know them, and "
+                f"nothing else is known to hold their rows, first {aside[0]}"
+            )
         _check_ledger(catalog, runs, report)
         segments = list_segments(archive)
         for run_id, run in runs.items():

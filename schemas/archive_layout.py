@@ -4,6 +4,7 @@ catalog.db  catalog.parquet/<n>/<table>.parquet  catalog.parquet/CURRENT
 catalog.backup/20261122T022000.000000Z.db
 <dataset>/date=2026-11-22/symbol=BTC-USDT/<ts_first>-<ts_last>-<id>.parquet
 raw/<date>/<run_id>-<n>.jsonl.zst
+set_aside/<path>   parts that the catalog does not know and that nothing else can replace
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ CATALOG_BACKUP = "catalog.backup"
 BACKUP_SUFFIX = ".db"
 RAW = "raw"
 LOCK = "writer.lock"
+SET_ASIDE = "set_aside"
 UNFINISHED_SUFFIX = ".unfinished"
 RAW_SUFFIX = ".jsonl.zst"
 

@@ -89,7 +89,7 @@ class ArchiveFolder:
         self.close()
 
     def remove_unfinished(self) -> list[str]:
-        """Remove files that a crash left without a name in the catalog.
+        """Remove files that a crash left without the name they were to have.
 
         Their rows are in the raw log, where recovery finds them, or in the parts they were merged
         from.
@@ -98,15 +98,10 @@ class ArchiveFolder:
         -------
         list[str]   paths removed, relative to the archive
         """
-        known = self.catalog.part_paths()
+        folders = [(dataset, "date=*/symbol=*/*") for dataset in DATASETS]
         removed = []
-        for dataset in DATASETS:
-            for path in sorted((self.path / dataset).glob("date=*/symbol=*/*")):
-                relative = path.relative_to(self.path).as_posix()
-                if relative.endswith(UNFINISHED_SUFFIX) or relative not in known:
-                    path.unlink()
-                    removed.append(relative)
-        for path in sorted((self.path / RAW).glob(f"*/*{UNFINISHED_SUFFIX}")):
-            path.unlink()  # a repacked copy; the segment itself is whole
-            removed.append(path.relative_to(self.path).as_posix())
+        for folder, places in [*folders, (RAW, "*/*")]:
+            for path in sorted((self.path / folder).glob(places + UNFINISHED_SUFFIX)):
+                path.unlink()
+                removed.append(path.relative_to(self.path).as_posix())
         return removed

@@ -60,14 +60,17 @@ def test_a_full_disk_is_no_fault_of_the_archives(
 
 def test_leftovers_of_a_crash_are_removed_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "l2_updates" / "date=2026-11-22" / "symbol=A-B"
-    folder.mkdir(parents=True)
-    for name in ("1-2-abc.parquet", "1-2-abc.parquet.unfinished"):
-        (folder / name).write_bytes(b"")
-    (tmp_path / "notes.txt").write_text("mine")
+    raw = tmp_path / "raw" / "2026-11-22"
+    for where in (folder, raw):
+        where.mkdir(parents=True)
+        for name in ("1-2-abc.parquet", "1-2-abc.parquet.unfinished"):
+            (where / name).write_bytes(b"")
+    (tmp_path / "notes.txt.unfinished").write_text("mine")
     with ArchiveFolder(tmp_path) as archive:
         removed = archive.remove_unfinished()
-    assert sorted(Path(path).name for path in removed) == [
-        "1-2-abc.parquet",
-        "1-2-abc.parquet.unfinished",
+    assert removed == [
+        "l2_updates/date=2026-11-22/symbol=A-B/1-2-abc.parquet.unfinished",
+        "raw/2026-11-22/1-2-abc.parquet.unfinished",
     ]
-    assert (tmp_path / "notes.txt").exists()
+    assert (folder / "1-2-abc.parquet").exists()
+    assert (tmp_path / "notes.txt.unfinished").exists()
