@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -15,6 +16,18 @@ from recorder.verification import verify
 from schemas.kucoin.profiles import UnknownProfile, profile_named
 
 _PATH = click.Path(path_type=Path)
+
+# By the first word of a count's name: what to say of so many, with its other words.
+_KEPT_RAW = {
+    "topic": "messages of {} are kept raw: no dataset for them",
+    "answer": "answers of {} are kept raw: no dataset for them",
+    "field": "messages have a field that no column has, kept raw: {}",
+    "time_implausible": "times of {} cannot be times and are left out",
+    "message_malformed": "messages are not as the dialect says, kept raw",
+    "frame_garbage": "frames cannot be read, kept raw",
+    "rest_answer_malformed": "answers are not as the dialect says, kept raw",
+    "rest_answer_refused": "answers are refusals, kept raw",
+}
 
 
 @click.command("import")
@@ -33,13 +46,18 @@ def import_command(file: Path, archive: Path, profile_name: str) -> None:
         raise RecorderError(str(error), "name one of these with --profile") from None
     imported = import_capture(file, archive, profile)
     click.echo(f"{imported.lines} lines imported as run {imported.run_id}")
-    unknown = {
-        name.removeprefix("topic "): count
-        for name, count in imported.counts.items()
-        if name.startswith("topic ")
-    }
-    for topic, count in unknown.items():
-        click.echo(f"  {count} messages of {topic} are kept raw: no dataset for them", err=True)
+    for told in _left_raw(imported.counts):
+        click.echo(f"  {told}", err=True)
+
+
+def _left_raw(counts: Mapping[str, int]) -> list[str]:
+    """Say what of a capture became no row and stands in the raw log alone."""
+    told = []
+    for name, count in sorted(counts.items()):
+        kind, _, what = name.partition(" ")
+        if kind in _KEPT_RAW:
+            told.append(f"{count} {_KEPT_RAW[kind].format(what)}")
+    return told
 
 
 @click.command("rebuild")

@@ -52,6 +52,28 @@ def test_import_rebuild_verify(capture: Path, tmp_path: Path) -> None:
     assert "NOT sound" in done.stdout
 
 
+def test_import_tells_what_stays_in_the_raw_log_alone(capture: Path, tmp_path: Path) -> None:
+    odd = [
+        {"type": "message", "topic": "/market/candles:A-B_1min", "data": {}},
+        {"type": "message", "topic": "/market/level2:A-B", "data": {}},
+        {"type": "message", "topic": "/market/ticker:A-B", "data": {"sequence": "7", "new": 1}},
+    ]
+    line = {"kind": "frame", "ts_recv": "1700000100"}
+    texts = [*(orjson.dumps(frame).decode() for frame in odd), "<html>"]
+    extra = [orjson.dumps({**line, "data": text}).decode() for text in texts]
+    capture.write_text("\n".join([capture.read_text(), *extra]))
+    # Its book stands at a path that the dialect of today does not have.
+    done = recorder("import", capture, tmp_path / "archive", "--profile", "kucoin-classic")
+    assert done.returncode == 0
+    assert [told.strip() for told in done.stderr.splitlines()] == [
+        "1 answers of /api/v2/market/orderbook/level2 are kept raw: no dataset for them",
+        "1 messages have a field that no column has, kept raw: ticker new",
+        "1 frames cannot be read, kept raw",
+        "1 messages are not as the dialect says, kept raw",
+        "1 messages of /market/candles are kept raw: no dataset for them",
+    ]
+
+
 def test_bad_input_ends_with_2_and_a_remedy(capture: Path, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     for arguments, words in (
