@@ -169,6 +169,9 @@ class ApiKeys:
             )
         )
         if not right:
+            # The passphrase is looked at first, as the exchange does: it is where a wrong secret
+            # of the newer keys shows.
+            also = "" if key.version == "1" else "; a wrong secret looks the same"
             how = (
                 "as it is, without " + VERSION_HEADER
                 if key.version == "1"
@@ -178,7 +181,7 @@ class ApiKeys:
             raise Unauthorized(
                 PASSPHRASE_WRONG,
                 f"{PASSPHRASE_HEADER} error: send the passphrase of this key of version "
-                f"{key.version} {how}",
+                f"{key.version} {how}{also}",
             )
 
 
@@ -203,5 +206,5 @@ def _parse_key(path: Path, number: int, entry: Any) -> ServedKey:
 
 
 def _equal(given: str, wanted: str) -> bool:
-    # Bytes, because compare_digest takes no text that is not ASCII.
-    return hmac.compare_digest(given.encode(), wanted.encode())
+    # Bytes, because compare_digest takes no text that is not ASCII; a header may be no text at all.
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), wanted.encode())

@@ -33,6 +33,7 @@ from schemas.kucoin.venue_state import KeyInfo, format_key_info
 
 NS_PER_MS = 1_000_000
 CANDLES_MAX = 1_500
+_SECONDS_DIGITS_MAX = 12
 
 _WEBSOCKET_SCHEME = {"http": "ws", "https": "wss"}
 
@@ -156,7 +157,8 @@ class RestRoutes:
             raise BadParameter(f"type must be one of {', '.join(CANDLE_MINUTES)}")
         now_s = self._source.now() // (1000 * NS_PER_MS)
         start = _seconds(request, "startAt", 0)
-        end = _seconds(request, "endAt", now_s + 1)
+        # 0 is documented as the default of both: clients send it and mean that they do not ask.
+        end = _seconds(request, "endAt", 0) or now_s + 1
         candles = self._source.candles(symbol, CANDLE_MINUTES[kind], start, end)
         return json_response(format_answer([candle.row() for candle in candles[:CANDLES_MAX]]))
 
@@ -201,7 +203,8 @@ class RestRoutes:
             request.headers,
             request.method,
             request.raw_path,
-            await request.text(),
+            # Whatever it is: a body that is no text was signed by nobody.
+            (await request.read()).decode(errors="replace"),
             self._source.now(),
         )
 
@@ -303,7 +306,7 @@ def _seconds(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= _SECONDS_DIGITS_MAX):
         raise BadParameter(f"{name} must be a whole number of seconds")
     return int(text)
 

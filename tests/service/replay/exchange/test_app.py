@@ -117,6 +117,8 @@ async def test_histories_and_candles(client: Client) -> None:
     assert Decimal(high) >= max(Decimal(first), Decimal(last))
     assert Decimal(low) * Decimal(volume) <= Decimal(turnover) <= Decimal(high) * Decimal(volume)
     assert await client.data("/api/v1/market/candles?symbol=BTC-USDT&type=1min&endAt=60") == []
+    # The exchange's own client sends 0 for what it does not ask.
+    assert await client.data("/api/v1/market/candles?symbol=BTC-USDT&type=1min&startAt=0&endAt=0")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,12 @@ async def test_histories_and_candles(client: Client) -> None:
             400,
             "400100",
             "startAt must be a whole number of seconds",
+        ),
+        (
+            "/api/v1/market/candles?symbol=BTC-USDT&type=1min&endAt=" + "9" * 5_000,
+            400,
+            "400100",
+            "endAt must be a whole number of seconds",
         ),
     ],
 )

@@ -69,6 +69,14 @@ async def test_refusals_have_the_documented_codes_and_show_nothing_secret(
     assert "take the time from /api/v1/timestamp" in answers["400002"][1]["msg"]
 
 
+@pytest.mark.parametrize("content", ["application/json", "text/plain; charset=nobody-knows"])
+async def test_a_body_that_is_no_text_is_a_signature_error(content: str) -> None:
+    async with running(dialect=CLASSIC, keys=KEYS) as (_, client):
+        headers = {**sign(NEW, BOOK), "Content-Type": content}
+        async with client.http.get(client.url + BOOK, headers=headers, data=b"\xff\xfe") as answer:
+            assert (answer.status, (await answer.json())["code"]) == (401, "400005")
+
+
 async def test_in_2019_whole_books_are_open_until_the_exchange_knows_a_key() -> None:
     async with running(rate=0.01) as (_, client):
         assert (await client.get(BOOK))[0] == 200

@@ -52,6 +52,10 @@ def test_an_address_may_be_signed_before_it_is_escaped() -> None:
         (signed(NEW, KC_API_KEY="another"), "400003", "KC-API-KEY not exists: check the key"),
         (signed(NEW, KC_API_PASSPHRASE="x"), "400004", "KC-API-PASSPHRASE error: send the pass"),
         (signed(NEW, KC_API_PASSPHRASE="ä"), "400004", "KC-API-PASSPHRASE error: send the pass"),
+        # Bytes that are no text, as an HTTP server hands them on.
+        (signed(NEW, KC_API_PASSPHRASE="\udcff"), "400004", "KC-API-PASSPHRASE error: send the "),
+        (signed(NEW, KC_API_SIGN="\udcff"), "400005", "Signature error: KC-API-SIGN is the base64"),
+        (signed(NEW, KC_API_KEY="\udcff"), "400003", "KC-API-KEY not exists: check the key"),
         (signed(NEW, KC_API_KEY_VERSION="1"), "400004", "KC-API-PASSPHRASE error: send the pass"),
         (signed(NEW, KC_API_KEY_VERSION="9"), "400004", "KC-API-PASSPHRASE error: send the pass"),
         (signed(OLD, KC_API_KEY_VERSION="2"), "400004", "KC-API-PASSPHRASE error: send the pass"),
