@@ -41,8 +41,9 @@ _REMEDIES: Mapping[str, str] = {
     "by NTP",
     "400003": "the exchange knows no such key: compare the key with the exchange's list of keys; "
     "one that was deleted, has expired or belongs to another exchange is made anew",
-    "400004": "the passphrase is not the one chosen when the key was made, or the key's version is "
-    "not {version}; a forgotten passphrase needs a new key",
+    "400004": "the passphrase is not the one chosen when the key was made, or the secret, by which "
+    "it is encoded, is not the key's, or the key's version is not {version}; one that is forgotten "
+    "needs a new key",
     "400005": "the signature does not fit: compare the secret with the one shown when the key was "
     "made",
     "400006": "this machine's address is not on the key's list of addresses: add it there",
