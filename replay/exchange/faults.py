@@ -197,7 +197,7 @@ class FaultPlan:
     @property
     def strikes_messages(self) -> bool:
         """True if any fault but those of REST is asked for."""
-        return any(kind not in {"stale", "429"} for kind in self._by_kind)
+        return any(kind not in {"stale", *REFUSALS} for kind in self._by_kind)
 
     @property
     def needs_old_books(self) -> bool:

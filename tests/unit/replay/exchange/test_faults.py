@@ -139,6 +139,6 @@ def test_what_is_carried_out_is_written_at_once(tmp_path: Path) -> None:
 
 def test_a_plan_says_what_it_needs() -> None:
     assert not plan().strikes_messages
-    assert not plan("stale=1", "429=1").strikes_messages
+    assert not plan("stale=1", "429=1", "429000=1", "200002=1", "1015=1").strikes_messages
     assert plan("stale=1").needs_old_books
     assert plan("drop=0").strikes_messages
