@@ -89,5 +89,7 @@ def test_today_a_whole_book_needs_a_key() -> None:
 def test_a_request_weighs_what_the_venue_says() -> None:
     limits = KUCOIN_CLASSIC.limits
     assert limits.weight("/api/v1/market/orderbook/level2_100?symbol=BTC-USDT") == 2
-    assert limits.weight("/api/v1/market/stats?symbol=BTC-USDT") == 1
+    assert limits.weight("/api/v1/market/stats?symbol=BTC-USDT") == 15
+    assert limits.weight("/api/v1/user/api-key") == 20
+    assert limits.weight("/api/v1/my-ip") == 1
     assert limits.rest["public"] == Rate(2_000, 30.0)
