@@ -7,6 +7,8 @@ A handover leaves no gap and doubles nothing:
 3. the lines of the new one follow, the first of them repeats;
 4. the old one is read no more, and counts as a carrier until the new one has been read up to a
    ping sent after that: only repeats were to come.
+What is wanted meanwhile waits for the end of it: the old one would give a topic up before the held
+lines of the new one say that it has it.
 """
 
 from __future__ import annotations
@@ -118,6 +120,7 @@ class Keeper:
         self._backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_CAP_S, draw)
         self._rotate_backoff = Backoff(ROTATE_AGAIN_FIRST_S, ROTATE_AGAIN_CAP_S, draw)
         self._again: tuple[Live, float] | None = None
+        self._holds_lines = False
         self.lives: list[Live] = []
 
     @property
@@ -129,10 +132,10 @@ class Keeper:
         )
 
     def want(self, topics: Iterable[Topic]) -> None:
-        """Want these topics, and no others, from now on."""
+        """Want these topics, and no others, from now on; in a handover, from its end on."""
         self._topics = tuple(topics)
-        for live in self.lives:
-            live.connection.want(self._topics)
+        if not self._holds_lines:
+            self._tell_wishes()
 
     async def run(self) -> None:
         """Keep the place connected for ever; cancelling it closes what is open."""
@@ -169,6 +172,7 @@ class Keeper:
         # More may be wanted than when its turn came.
         live.connection.want(self._topics)
         self.lives.append(live)
+        self._holds_lines = held
         return live
 
     async def _tend(self, live: Live) -> Live | None:
@@ -224,6 +228,8 @@ class Keeper:
             self._note_end(old)
         elif len(self.lives) > 1:
             await self._drop_others(old)
+        self._holds_lines = False
+        self._tell_wishes()
         # Also one that is not ready yet, when the old one is gone: it is the quickest to be.
         return self.lives[0] if self.lives else None
 
@@ -270,6 +276,10 @@ class Keeper:
                 async with asyncio.timeout(STOP_WITHIN_S):
                     await self.lives[0].connection.catch_up()
         self._release_all()
+
+    def _tell_wishes(self) -> None:
+        for live in self.lives:
+            live.connection.want(self._topics)
 
     def _release_all(self) -> None:
         for live in self.lives:

@@ -11,6 +11,7 @@ import pytest
 from recorder.collector import rotation_age_s
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 from tests.support.collecting import (
+    FEEDS,
     LIMITS,
     assert_no_hole,
     collecting,
@@ -158,8 +159,61 @@ async def test_symbols_that_change_during_a_handover_are_right_after_it() -> Non
             await scene.until(
                 lambda: {f"{L2}A-X", f"{L2}C-X"} in venue.carried.values(), "these two only"
             )
-        assert {gap.symbol for gap in scene.tape.gaps()} <= {"B-X"}
+        assert scene.tape.gaps() == []
         assert_no_hole(rows_of(scene.tape, "l2_updates", "A-X"))
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_what_goes_once_the_new_connection_has_it_ends_once(dies: bool) -> None:
+    """The new one's acknowledgement waits among its lines, and must not come after the end."""
+    async with (
+        FakeVenue([], Script(lags_s=deque([0.0, 0.1]))) as venue,
+        collecting(venue, ["A-X", "B-X"], rotate_after_s=0.4) as scene,
+    ):
+        async with trading(venue, ["A-X", "B-X", "C-X"]):
+            await scene.until(lambda: scene.synced("A-X", "B-X"), "two books")
+            await scene.until(
+                lambda: sum(map(len, venue.carried.values())) == 8, "both are subscribed"
+            )
+            scene.collector.set_symbols(["A-X", "C-X"], FEEDS)
+            if dies:
+                await venue.sockets[0].close()
+            await scene.until(lambda: len(scene.tape.of_kind("close")) == 1, "the handover's end")
+            await scene.until(lambda: scene.synced("C-X"), "the book that came")
+            await scene.until(
+                lambda: scene.tape.status()["B-X", "l2"]["state"] == "down", "the end of the other"
+            )
+        if not dies:
+            assert scene.tape.gaps() == []
+            assert_no_hole(rows_of(scene.tape, "l2_updates", "A-X"))
+        assert {gap.reason for gap in scene.tape.gaps()} <= {"disconnected"}
+        wanted = {f"/market/{feed}:{name}" for feed in FEEDS for name in ("A-X", "C-X")}
+        await scene.until(lambda: list(venue.carried.values()) == [wanted], "these two only")
+
+
+async def test_a_place_that_empties_in_its_handover_ends_once() -> None:
+    async with (
+        FakeVenue([], Script(lags_s=deque([0.0, 0.0, 0.1, 0.1]))) as venue,
+        collecting(venue, ["A-X", "B-X"], topics_per_connection=2, rotate_after_s=0.5) as scene,
+    ):
+        async with trading(venue, ["A-X", "B-X"]):
+            await scene.until(lambda: scene.synced("A-X", "B-X"), "two books")
+            await scene.until(
+                lambda: sum(map(len, venue.carried.values())) == 6, "one is handed over"
+            )
+            leaving = next(
+                symbol
+                for symbol in ("A-X", "B-X")
+                if sum(f"{L2}{symbol}" in topics for topics in venue.carried.values()) == 2
+            )
+            stays = {"A-X": "B-X", "B-X": "A-X"}[leaving]
+            scene.collector.set_symbols([stays], FEEDS)
+            await scene.settled()
+            await scene.until(
+                lambda: scene.tape.status()[leaving, "l2"]["state"] == "down", "its end"
+            )
+        assert scene.tape.gaps() == []
+        assert_no_hole(rows_of(scene.tape, "l2_updates", stays))
 
 
 async def test_a_subscription_the_venue_will_not_end_ends_by_a_handover() -> None:
