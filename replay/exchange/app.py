@@ -99,8 +99,10 @@ class ExchangeServer:
         Age at which tokens and connections end; None: as the dialect has it.
     request_log : RequestLog or None
         Where everything clients ask is written down.
-    ping_interval_ms, ping_timeout_ms : int
-        Told to clients by bullet-public.
+    ping_interval_ms : int or None
+        Told to clients by bullet-public; None: as the dialect has it.
+    ping_timeout_ms : int
+        Likewise.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class ExchangeServer:
         keys: ApiKeys | None = None,
         token_life_ns: int | None = None,
         request_log: RequestLog | None = None,
-        ping_interval_ms: int = 50_000,
+        ping_interval_ms: int | None = None,
         ping_timeout_ms: int = 10_000,
     ) -> None:
         self.source = source
@@ -147,7 +149,7 @@ class ExchangeServer:
             self.faults,
             keys or ApiKeys(),
             self.dialect.ticker_row,
-            ping_interval_ms=ping_interval_ms,
+            ping_interval_ms=ping_interval_ms or self.dialect.ping_interval_ms,
             ping_timeout_ms=ping_timeout_ms,
         )
 

@@ -104,7 +104,7 @@ class Options:
     port_file: Path | None
     limits: bool
     tls: ssl.SSLContext | None
-    ping_interval_ms: int
+    ping_interval_ms: int | None
     ping_timeout_ms: int
 
 
@@ -168,7 +168,7 @@ class Options:
 @click.option("--no-limits", is_flag=True, help="Lift the dialect's request limits.")
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM: https and wss instead.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM, if not in the same file.")
-@click.option("--ping-interval-ms", type=click.IntRange(1), default=50_000, show_default=True)
+@click.option("--ping-interval-ms", type=click.IntRange(1), help="50000 in 2019, 18000 in classic.")
 @click.option("--ping-timeout-ms", type=click.IntRange(1), default=10_000, show_default=True)
 def exchange_command(
     host: str,
@@ -194,7 +194,7 @@ def exchange_command(
     no_limits: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
-    ping_interval_ms: int,
+    ping_interval_ms: int | None,
     ping_timeout_ms: int,
 ) -> None:
     """Run the exchange; exit 0 when stopped, 2 on bad input, 3 when the port is taken."""

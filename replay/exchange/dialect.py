@@ -54,11 +54,14 @@ class Dialect(Protocol):
         The feed behind each topic prefix.
     uplinks : sequence of set of str
         Kinds of a client's messages; those of one set are counted together.
+    ping_interval_ms : int
+        How often clients are told to ping.
     """
 
     profile: Profile
     feeds: Mapping[str, Feed]
     uplinks: Sequence[frozenset[str]]
+    ping_interval_ms: int
 
     def routes(self, rest: RestRoutes, later: LaterRoutes) -> Iterable[Route]:
         """Return every path the exchange answers."""

@@ -30,6 +30,7 @@ class Dialect2019:
     feeds: Mapping[str, Feed] = feeds_by_prefix(KUCOIN_2019)
     # 120 of each a minute, as the document counts them; pings are free.
     uplinks: Sequence[frozenset[str]] = (frozenset({"subscribe"}), frozenset({"unsubscribe"}))
+    ping_interval_ms = 50_000
 
     def routes(self, rest: RestRoutes, later: LaterRoutes) -> Iterable[Route]:
         """Return the document's paths, and the later ones."""

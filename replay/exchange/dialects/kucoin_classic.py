@@ -32,6 +32,8 @@ class DialectClassic:
     feeds: Mapping[str, Feed] = feeds_by_prefix(KUCOIN_CLASSIC)
     # A hundred messages in ten seconds, whatever they say.
     uplinks: Sequence[frozenset[str]] = (frozenset({"subscribe", "unsubscribe", "ping"}),)
+    # Since the end of 2022, with the new websocket address.
+    ping_interval_ms = 18_000
 
     def routes(self, rest: RestRoutes, later: LaterRoutes) -> Iterable[Route]:
         """Return what is public, and the two answers that are signed."""

@@ -66,6 +66,18 @@ async def test_the_whole_book_wants_a_key_and_the_parts_do_not() -> None:
             assert [tuple(row) for row in part["asks"]] == whole.asks[:depth]
 
 
+@pytest.mark.parametrize(("dialect", "interval_ms"), [(CLASSIC, 18_000), ("kucoin-2019", 50_000)])
+async def test_clients_are_told_to_ping_as_often_as_the_dialect_has_it(
+    dialect: str, interval_ms: int
+) -> None:
+    async with (
+        running(dialect=dialect) as (_, client),
+        client.http.post(f"{client.url}/api/v1/bullet-public") as answer,
+    ):
+        server = (await answer.json())["data"]["instanceServers"][0]
+    assert (server["pingInterval"], server["pingTimeout"]) == (interval_ms, 10_000)
+
+
 async def test_symbols_and_tickers_have_todays_fields() -> None:
     async with running("BTC-USDT", "ETH-BTC", dialect=CLASSIC, rate=400.0) as (_, client):
         symbols = await client.data("/api/v2/symbols")
