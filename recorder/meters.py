@@ -23,6 +23,8 @@ from schemas.timestamps import NS_PER_S
 WRITE_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 # From the next room to an exchange, or a clock, that is far behind.
 LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+# What reaches us before the venue says it happened tells of a clock, not of a network.
+VENUE_LAG_BOUNDS_S = (0.0, *LAG_BOUNDS_S)
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -138,7 +140,7 @@ class Meters:
             received = np.concatenate([ts_recv for ts_recv, _ in pieces])
             said = np.concatenate([ts_event for _, ts_event in pieces])
             told = said != NO_TIME
-            tally = self.venue_lag_s.setdefault(stream, Tally(LAG_BOUNDS_S))
+            tally = self.venue_lag_s.setdefault(stream, Tally(VENUE_LAG_BOUNDS_S))
             tally.add_all_ns(received[told] - said[told])
         for entry in output.ledger.values():
             if not isinstance(entry, Interval):

@@ -1,7 +1,8 @@
 """The Prometheus metrics of a run, made when they are asked for; between scrapes they cost nothing.
 
 prometheus_client formats; the numbers are the writer's tallies and the facts of the moment. The
-names are a contract with dashboards and alerts.
+names are a contract with dashboards and alerts. A counter whose labels are known has all of them
+from the first scrape, at 0: a series born with 1 has, to Prometheus, never grown.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from prometheus_client.registry import Collector
 from recorder.health.readiness import READY_STATES
 from recorder.health.status import FAILED, RECORDING, Facts
 from recorder.meters import Meters, Tally
+from recorder.transport.keeper import RECONNECT_REASONS
+from recorder.transport.rest_rules import OUTCOMES
+from schemas.datasets import GAP_REASONS
+from schemas.kucoin.profile import PRIVATE, PUBLIC
+from schemas.kucoin.topics import STREAM_OF_FEED
 from schemas.timestamps import NS_PER_S
 
 PREFIX = "booktape_"
@@ -165,16 +171,18 @@ def _streams(facts: Facts) -> Iterator[Metric]:
 
 def _gaps(view: View) -> Iterator[Metric]:
     meters, facts = view.meters, view.facts
-    yield _counter(
-        "gaps", "Gaps begun, by reason and stream", dict(meters.gaps), "reason", "stream"
-    )
-    open_gaps = {stream: 0 for _, stream in facts.streams}
+    # What is recorded, and what was until lately.
+    zeros = dict.fromkeys([STREAM_OF_FEED[feed] for feed in facts.feeds], 0)
+    zeros |= {stream: 0 for _, stream in facts.streams}
+    gaps = {(reason, stream): 0 for reason in GAP_REASONS for stream in zeros} | dict(meters.gaps)
+    yield _counter("gaps", "Gaps begun, by reason and stream", gaps, "reason", "stream")
+    open_gaps = dict(zeros)
     wanted = facts.wanted
     for key, each in facts.streams.items():
         is_open = bool(each.get("gap")) and each["state"] not in READY_STATES
         open_gaps[key[1]] += is_open and key in wanted
     yield _gauge("gaps_open", "Gaps not healed yet", _by_word(open_gaps), "stream")
-    resyncs = {stream: 0 for _, stream in facts.streams} | dict(meters.resyncs)
+    resyncs = zeros | dict(meters.resyncs)
     yield _counter("resyncs", "Gaps healed by a new book", _by_word(resyncs), "stream")
     yield _counter(
         "reseeds", "Partial books asked for anew because the price moved", _one(meters.reseeds)
@@ -223,9 +231,8 @@ def _connections(view: View) -> Iterator[Metric]:
     opened = sum(each.is_open for each in facts.connections)
     yield _gauge("connections_open", "Websockets open", _one(opened))
     yield _gauge("connections_planned", "Websockets wanted", _one(facts.connections_planned))
-    yield _counter(
-        "reconnects", "Connections lost, by reason", _by_word(counted.reconnects), "reason"
-    )
+    reconnects = dict.fromkeys(RECONNECT_REASONS, 0) | dict(counted.reconnects)
+    yield _counter("reconnects", "Connections lost, by reason", _by_word(reconnects), "reason")
     yield _counter(
         "rotations", "Connections replaced before their token ended", _one(counted.rotations)
     )
@@ -235,9 +242,9 @@ def _connections(view: View) -> Iterator[Metric]:
 
 
 def _rest(view: View) -> Iterator[Metric]:
-    yield _counter(
-        "rest_requests", "REST requests by outcome", dict(view.counted.rest), "pool", "outcome"
-    )
+    requests = {(pool, outcome): 0 for pool in (PUBLIC, PRIVATE) for outcome in OUTCOMES}
+    requests |= view.counted.rest
+    yield _counter("rest_requests", "REST requests by outcome", requests, "pool", "outcome")
     pools = view.facts.pools
     yield _gauge(
         "rest_budget_used_ratio",

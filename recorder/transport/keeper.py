@@ -26,6 +26,7 @@ import aiohttp
 from recorder.logs import Log
 from recorder.subscriptions import Topic
 from recorder.transport.dialer import Dialer, Live
+from recorder.transport.endings import DISCONNECTED, SILENT
 from recorder.transport.rate_limit import Backoff
 from recorder.transport.rest import RestFailed
 from recorder.transport.websocket import ConnectFailed
@@ -55,6 +56,8 @@ FINISH_WITHIN_S = 5.0
 STOP_WITHIN_S = 1.0
 
 NO_TOKEN, NOT_OPENED = "no_token", "not_opened"
+# Every word a connection that ended, or never was, is counted under.
+RECONNECT_REASONS = (NO_TOKEN, NOT_OPENED, DISCONNECTED, SILENT)
 
 
 @dataclass(slots=True)

@@ -118,6 +118,7 @@ RULES = (
     Rule("refused", lambda _: True, Scope.NOBODY, is_final=True),
 )
 OK = "ok"
+# Every word a request is counted under.
 OUTCOMES = (OK, *dict.fromkeys(rule.name for rule in RULES))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recorder.meters import LAG_BOUNDS_S, Tally
+from recorder.meters import VENUE_LAG_BOUNDS_S, Tally
 from recorder.transport.rest_rules import OUTCOMES
 
 PROMETHEUS = Path(__file__).resolve().parents[3] / "deploy" / "prometheus"
@@ -64,7 +64,7 @@ def test_bounds_that_a_rule_names_are_those_of_the_recorders_histograms() -> Non
     rules = (PROMETHEUS / "rules" / "booktape.yml").read_text()
     named = set(re.findall(r'\ble="([^"]+)"', rules))
     assert named
-    assert named <= {bound for bound, _ in Tally(LAG_BOUNDS_S).cumulative}
+    assert named <= {bound for bound, _ in Tally(VENUE_LAG_BOUNDS_S).cumulative}
 
 
 def test_the_job_the_rules_look_at_is_the_one_that_is_scraped() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from recorder.health.metrics import Counted, View, format_metrics
-from recorder.health.status import DiskFacts, JobFacts, PoolFacts
-from recorder.meters import LAG_BOUNDS_S, Meters, Tally
+from recorder.health.status import STARTING, DiskFacts, JobFacts, PoolFacts
+from recorder.meters import VENUE_LAG_BOUNDS_S, Meters, Tally
+from schemas.datasets import GAP_REASONS
 from tests.support.health_facts import make_facts
 
 # The contract with dashboards and alerts: every family, by the name it has in a query.
@@ -38,14 +39,14 @@ def make_view() -> View:
     meters.gaps.update({("disconnected", "l2"): 3})
     meters.resyncs.update({"l2": 2})
     meters.commit_s.add(0.02)
-    meters.venue_lag_s["l2"] = Tally(LAG_BOUNDS_S)
-    meters.venue_lag_s["l2"].add_all_ns(np.array([4_000_000, 400_000_000, -1], np.int64))
+    meters.venue_lag_s["l2"] = Tally(VENUE_LAG_BOUNDS_S)
+    meters.venue_lag_s["l2"].add_all_ns(np.array([4_000_000, 400_000_000, -1, 1], np.int64))
     counts = Counter(
         {"recv": 12, "topic /market/other": 2, "frame_unknown": 5, "message_malformed": 1}
     )
     counted = Counted(
         counts,
-        rest={("public", "ok"): 7, ("public", "429"): 1},
+        rest={("public", "ok"): 7, ("public", "limited"): 1},
         reconnects={"disconnected": 1},
         rotations=1,
         api_key_can_trade=True,
@@ -91,7 +92,7 @@ def test_values_and_labels() -> None:
     assert (value("symbols_recorded"), value("symbols_unsynced")) == (2, 1)
     assert value("messages_unknown_total", topic="/market/other") == 2
     assert value("messages_unknown_total", topic="") == 3
-    assert value("rest_requests_total", pool="public", outcome="429") == 1
+    assert value("rest_requests_total", pool="public", outcome="limited") == 1
     assert value("rest_paused_seconds") == 1.5
     assert value("job_last_success", job="backup") == 0
     assert ("booktape_job_last_success", (("job", "roll"),)) not in found, "it has not run"
@@ -108,11 +109,38 @@ def test_histograms_are_cumulative_and_count_every_value() -> None:
     def at_most(bound: str) -> float:
         return found["booktape_venue_lag_seconds_bucket", (("le", bound), ("stream", "l2"))]
 
-    assert [at_most(bound) for bound in ("0.001", "0.005", "0.5", "60.0", "+Inf")] == [
-        1, 2, 3, 3, 3,
+    assert [at_most(bound) for bound in ("0.0", "0.001", "0.005", "0.5", "60.0", "+Inf")] == [
+        1, 2, 3, 4, 4, 4,
     ]  # fmt: skip
-    assert found["booktape_venue_lag_seconds_count", (("stream", "l2"),)] == 3
+    assert found["booktape_venue_lag_seconds_count", (("stream", "l2"),)] == 4
     assert abs(found["booktape_venue_lag_seconds_sum", (("stream", "l2"),)] - 0.404) < 1e-6
+
+
+def test_counters_of_known_labels_begin_at_zero() -> None:
+    facts = make_facts(phase=STARTING, feeds=("level2", "match"), streams={}, connections=())
+    found = scrape(View(facts, Meters(), Counted()))
+
+    def labels(name: str) -> set[tuple[str, ...]]:
+        return {
+            tuple(value for _, value in sorted(labels))
+            for (each, labels), number in found.items()
+            if each == f"booktape_{name}" and number == 0
+        }
+
+    assert labels("gaps_total") == {
+        (reason, stream) for reason in GAP_REASONS for stream in ("l2", "trades")
+    }
+    assert labels("resyncs_total") == labels("gaps_open") == {("l2",), ("trades",)}
+    assert labels("reconnects_total") == {
+        ("disconnected",), ("no_token",), ("not_opened",), ("silent",),
+    }  # fmt: skip
+    outcomes = {
+        "ok", "limited", "overloaded", "endpoint_crowded", "blocked", "no_answer", "server_error",
+        "refused",
+    }  # fmt: skip
+    assert labels("rest_requests_total") == {
+        (outcome, pool) for outcome in outcomes for pool in ("public", "private")
+    }
 
 
 def test_what_is_not_known_is_not_shown() -> None:
