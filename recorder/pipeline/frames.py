@@ -159,8 +159,9 @@ class Frames:
 
     def _note_fields(self, data: dict[str, Any], feed: str) -> None:
         """Count by name what a message says beyond its dialect: only the raw log keeps that."""
-        for name in data.keys() - FIELDS[feed]:
-            self._counts[f"field {feed} {name}"] += 1
+        if not FIELDS[feed].issuperset(data):
+            for name in data.keys() - FIELDS[feed]:
+                self._counts[f"field {feed} {name}"] += 1
 
     def _judge_time(self, ts: int | None, feed: str) -> int | None:
         """Return the venue's time where it can be one; what cannot is counted and left out."""
