@@ -78,7 +78,10 @@ class ApiKeys:
             Others may read it, or its content is not understood.
         """
         try:
-            mode = stat.S_IMODE(path.stat().st_mode)
+            mode = path.stat().st_mode
+            if not stat.S_ISREG(mode):
+                raise BadKeyFile(path, "it is no file", "name a TOML file")
+            mode = stat.S_IMODE(mode)
             if mode & 0o077:
                 raise BadKeyFile(
                     path, f"its mode is {mode:04o}, so others can read it", f"chmod 600 {path}"

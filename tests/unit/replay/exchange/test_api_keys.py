@@ -128,5 +128,8 @@ def test_a_bad_file_is_named_and_not_repeated(tmp_path: Path, text: str, problem
     with pytest.raises(BadKeyFile, match=problem) as caught:
         ApiKeys.load(path)
     assert "hidden" not in str(caught.value)
+    # Whatever its mode: nobody is told to chmod 600 a folder.
+    with pytest.raises(BadKeyFile, match="it is no file; name a TOML file"):
+        ApiKeys.load(tmp_path)
     with pytest.raises(BadKeyFile, match="No such file"):
         ApiKeys.load(tmp_path / "none.toml")
