@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -82,26 +83,30 @@ def verify(archive: Path, *, with_books: bool = True) -> Verification:
     report = Verification()
     catalog = CatalogReader.open(archive)
     try:
-        runs = catalog.runs()
+        with catalog.moment():
+            runs = catalog.runs()
+            published = {
+                run_id: _Published(catalog.parts_of_run(run_id), catalog.removed_rows(run_id))
+                for run_id in runs
+            }
         report.runs = len(runs)
-        parts = {run_id: catalog.parts_of_run(run_id) for run_id in runs}
-        sound = {
-            part["path"]
-            for run_parts in parts.values()
-            for part in run_parts
-            if _check_file(archive, part, report)
-        }
+        for run_published in published.values():
+            _check_files(archive, catalog, run_published, report)
         aside = set_aside_paths(archive)
         if aside:
             report.problems.append(
                 f"{len(aside)} parts lie in {SET_ASIDE}/: the catalog does not know them, and "
                 f"nothing else is known to hold their rows, first {aside[0]}"
             )
-        _check_ledger(catalog, runs, report)
-        segments = list_segments(archive)
+        with catalog.moment():
+            _check_ledger(catalog, runs, report)
         for run_id, run in runs.items():
-            _check_rows(
-                archive, catalog, run, parts[run_id], sound, segments.get(run_id, []), report
+            _check_rows(archive, catalog, run, published[run_id], report)
+        left = sum(len(run_published.left) for run_published in published.values())
+        if left:
+            report.not_comparable.append(
+                f"{left} parts left the archive while it was looked at, by compaction or "
+                "retention: not comparable this time"
             )
     finally:
         catalog.close()
@@ -110,13 +115,48 @@ def verify(archive: Path, *, with_books: bool = True) -> Verification:
     return report
 
 
+@dataclass(slots=True)
+class _Published:
+    """What the catalog had of one run when the check began, and what was found of it.
+
+    Attributes
+    ----------
+    parts : list        rows of the catalog's `parts`
+    removed : dict      rows that retention had removed, by (dataset, symbol, stream)
+    sound : set[str]    paths of the files that are what the catalog says
+    left : set[str]     paths of the files that compaction or retention took since then
+    """
+
+    parts: list[dict[str, Any]]
+    removed: dict[tuple[str, str, str], int]
+    sound: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+
+
+def _check_files(
+    archive: Path, catalog: CatalogReader, published: _Published, report: Verification
+) -> None:
+    for part in published.parts:
+        path = part["path"]
+        try:
+            if _check_file(archive, part, report):
+                published.sound.add(path)
+        except FileNotFoundError:
+            if catalog.is_live(path):
+                report.problems.append(f"part {path} is missing")
+            else:
+                published.left.add(path)
+
+
 def _check_file(archive: Path, part: dict[str, Any], report: Verification) -> bool:
-    """Check one part's file against its catalog entry."""
+    """Check one part's file against its catalog entry.
+
+    Raises
+    ------
+    FileNotFoundError
+    """
     path = archive / part["path"]
     report.parts += 1
-    if not path.is_file():
-        report.problems.append(f"part {part['path']} is missing")
-        return False
     if path.stat().st_size != part["bytes"] or sha256_of(path) != part["sha256"]:
         report.problems.append(
             f"part {part['path']} is not the file that was published: its sha256 differs"
@@ -124,6 +164,8 @@ def _check_file(archive: Path, part: dict[str, Any], report: Verification) -> bo
         return False
     try:
         rows = pq.read_metadata(path).num_rows
+    except FileNotFoundError:
+        raise
     except (OSError, pa.ArrowException) as error:
         report.problems.append(f"part {part['path']} cannot be read: {error}")
         return False
@@ -166,41 +208,86 @@ def _check_rows(
     archive: Path,
     catalog: CatalogReader,
     run: dict[str, Any],
-    parts: list[dict[str, Any]],
-    sound: set[str],
-    segments: list[RawSegment],
+    published: _Published,
     report: Verification,
 ) -> None:
     """Compare one run's rows and ledger with a rebuild from its raw log."""
     run_id = run["run_id"]
-    if not _has_whole_log(catalog, run_id, segments, report):
-        return
+    while True:
+        # Segments are looked up behind the checkpoint: a run that goes on opens new ones.
+        checkpoint = catalog.checkpoint(run_id)
+        segments = list_segments(archive).get(run_id, [])
+        try:
+            if _has_whole_log(catalog, run_id, checkpoint, segments, report):
+                _compare_with_log(archive, catalog, run, published, segments, report)
+            return
+        except _SegmentGone as error:
+            gone = error.path.relative_to(archive).as_posix()
+            if gone not in catalog.removed_segments().get(run_id, set()):
+                report.problems.append(f"segment {gone} went while it was read: nobody removed it")
+                return
+
+
+class _SegmentGone(Exception):
+    """A segment of the raw log is not there any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(str(path))
+
+
+@contextmanager
+def _reading(segments: list[RawSegment]) -> Iterator[None]:
+    """Tell a segment that retention took from under us from any other file that is missing."""
+    try:
+        yield
+    except FileNotFoundError:
+        for segment in segments:
+            if not segment.path.exists():
+                raise _SegmentGone(segment.path) from None
+        raise
+
+
+def _compare_with_log(
+    archive: Path,
+    catalog: CatalogReader,
+    run: dict[str, Any],
+    published: _Published,
+    segments: list[RawSegment],
+    report: Verification,
+) -> None:
+    run_id = run["run_id"]
     with tempfile.TemporaryDirectory(prefix="booktape-verify-") as scratch:
         into = Path(scratch) / "archive"
         with ArchiveFolder(into) as folder:
             damage: list[RawLogDamaged] = []
-            report.lines += replay_run(into, folder.catalog, segments, RollRules(), damage.append)
+            with _reading(segments):
+                lines = replay_run(into, folder.catalog, segments, RollRules(), damage.append)
+            report.lines += lines
             if damage:
                 # Behind it ordinals are others: nothing more can be said of this run's rows.
                 report.problems += [str(error) for error in damage]
                 return
             rebuilt = folder.catalog.parts_of_run(run_id)
             is_over = run["ts_stop"] is not None
-            removed = catalog.removed_rows(run_id)
-            _compare_streams(archive, parts, sound, into, rebuilt, removed, report, is_over=is_over)
+            _compare_streams(archive, catalog, published, into, rebuilt, report, is_over=is_over)
             if is_over:
-                _compare_ledgers(catalog, folder.catalog, run_id, report)
+                with catalog.moment():
+                    _compare_ledgers(catalog, folder.catalog, run_id, report)
 
 
 def _has_whole_log(
-    catalog: CatalogReader, run_id: str, segments: list[RawSegment], report: Verification
+    catalog: CatalogReader,
+    run_id: str,
+    checkpoint: dict[str, Any] | None,
+    segments: list[RawSegment],
+    report: Verification,
 ) -> bool:
     """Say whether a run's raw log is all there; tell what is missing and whether it may be."""
     removed = {
         parse_raw_segment_name(path.rpartition("/")[2])[1]
         for path in catalog.removed_segments().get(run_id, set())
     }
-    checkpoint = catalog.checkpoint(run_id)
     last_number = max(removed, default=0)
     if checkpoint is not None and checkpoint["raw_path"]:
         name = checkpoint["raw_path"].rpartition("/")[2]
@@ -218,42 +305,50 @@ def _has_whole_log(
         return False
     if not removed:
         return True
+    # What came first is gone, so the rest means nothing as rows. It must still be readable.
+    damage: list[RawLogDamaged] = []
+    with _reading(left):
+        lines = sum(map(len, read_run(left, damage.append)))
+    report.lines += lines
     report.not_comparable.append(
         f"run {run_id}: {len(removed)} of {len(removed) + len(left)} segments of its raw log are "
         "not comparable, removed by retention"
     )
-    # What came first is gone, so the rest means nothing as rows. It must still be readable.
-    damage: list[RawLogDamaged] = []
-    report.lines += sum(map(len, read_run(left, damage.append)))
     report.problems += [str(error) for error in damage]
     return False
 
 
 def _compare_streams(
     archive: Path,
-    parts: list[dict[str, Any]],
-    sound: set[str],
+    catalog: CatalogReader,
+    published: _Published,
     into: Path,
     rebuilt: list[dict[str, Any]],
-    removed: dict[tuple[str, str, str], int],
     report: Verification,
     *,
     is_over: bool,
 ) -> None:
     streams: dict[tuple[str, str, str], tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
-    for side, rows in enumerate((parts, rebuilt)):
+    for side, rows in enumerate((published.parts, rebuilt)):
         for part in rows:
             key = (part["dataset"], part["symbol"], part["stream"])
             streams.setdefault(key, ([], []))[side].append(part)
     for (dataset, symbol, stream), (ours, theirs) in sorted(streams.items()):
         source = RowSource(into, theirs)
-        source.skip(removed.get((dataset, symbol, stream), 0))
+        source.skip(published.removed.get((dataset, symbol, stream), 0))
         for part in ours:
             report.rows += part["rows"]
-            if part["path"] not in sound:
+            if part["path"] not in published.sound:
                 source.skip(part["rows"])
                 continue
-            difference = part_difference(archive / part["path"], source)
+            try:
+                difference = part_difference(archive / part["path"], source)
+            except FileNotFoundError:  # opened before any row was taken
+                source.skip(part["rows"])
+                if not catalog.is_live(part["path"]):
+                    published.left.add(part["path"])
+                    continue
+                difference = "it is missing now"
             if difference:
                 report.problems.append(
                     f"part {part['path']} is not what the raw log says: {difference}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,22 @@ class CatalogReader:
         for table in TABLES.values():
             if table.name not in known:
                 self._db.executescript(table.stand_in_ddl)
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Let all questions inside see the catalog as of the first, whatever is committed."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
+    def is_live(self, path: str) -> bool:
+        """Say whether a part is in force."""
+        found = self._db.execute(
+            "SELECT 1 FROM parts WHERE path = ? AND ts_replaced IS NULL", (path,)
+        )
+        return found.fetchone() is not None
 
     def close(self) -> None:
         """Close the database."""

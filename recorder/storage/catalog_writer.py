@@ -249,7 +249,7 @@ class CatalogWriter(CatalogReader):
         -------
         bool   False, and nothing changed, when one of the others is not in force any more
         """
-        if any(not self._is_live(path) for path in replaced):
+        if any(not self.is_live(path) for path in replaced):
             return False
         self.put_parts([{**row, "ts_published": ts_now} for row in parts], full_books)
         self._mark_replaced(replaced, ts_now)
@@ -263,7 +263,7 @@ class CatalogWriter(CatalogReader):
         removals : list of rows of the table `removals`; parts that are not in force any more are
                    passed over
         """
-        removals = [r for r in removals if r["dataset"] == RAW or self._is_live(r["path"])]
+        removals = [r for r in removals if r["dataset"] == RAW or self.is_live(r["path"])]
         self._put(TABLES["removals"], removals)
         for row in removals:
             self._mark_replaced([row["path"]], row["ts_removed"])
@@ -274,12 +274,6 @@ class CatalogWriter(CatalogReader):
         keys = {(row["symbol"], row["stream"], row["run_id"]) for row in removals if row["symbol"]}
         for symbol, stream, run_id in sorted(keys):
             trim(self._db, symbol, stream, run_id)
-
-    def _is_live(self, path: str) -> bool:
-        found = self._db.execute(
-            "SELECT 1 FROM parts WHERE path = ? AND ts_replaced IS NULL", (path,)
-        )
-        return found.fetchone() is not None
 
     def _mark_replaced(self, paths: Sequence[str], ts_now: int) -> None:
         self._db.executemany(
