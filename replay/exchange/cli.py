@@ -71,7 +71,21 @@ Events, any number of them (--event …), each at its time:
 
 \b
 Dialects (--dialect …): kucoin-2019 is the document of February 2019, level 3 and all;
-kucoin-classic the exchange as it is today, where --api-key-file tells it the keys it knows.
+kucoin-classic the exchange as it is today, where --api-key-file tells it the keys it knows:
+  [[keys]]
+  key = "k1"
+  secret = "s1"
+  passphrase = "p1"
+  version = 3                # 1, 2 or 3
+  permissions = ["General"]  # a key that may trade has Spot as well
+
+\b
+Clients of the real exchange need its address replaced by this one, and some need more:
+  ccxt           options: "fetchMarkets": {{"types": ["spot"]}}, "uta": False; with a key also
+                 "hf": True, and load_markets(params={{"marginables": False}})
+  cryptofeed     https: --tls-cert; its topics have a space, which kucoin-classic refuses
+  kucoin-python  https: --tls-cert
+No order, transfer or withdrawal is answered to anybody: their paths are not found.
 
 SYMBOLS may contain synthetic:N, that many made-up ones; without SYMBOLS it lists
 {", ".join(DEFAULT_SYMBOLS)}.

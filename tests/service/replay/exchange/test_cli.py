@@ -15,6 +15,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from replay.exchange.api_keys import ApiKeys
 from replay.exchange.cli import exchange_command
 from schemas.kucoin.signing import sign_headers
 from tests.support.order_log_book import books_at, read_lines
@@ -49,6 +50,15 @@ def test_bad_input_names_the_thing_and_the_remedy(arguments: list[str], message:
     result = CliRunner().invoke(exchange_command, ["--port", "0", *arguments])
     assert result.exit_code == 2
     assert f"replay exchange: {message}" in result.stderr
+
+
+def test_the_key_file_of_the_help_is_one(tmp_path: Path) -> None:
+    text = CliRunner().invoke(exchange_command, ["--help"]).output
+    start = text.index("[[keys]]")
+    path = tmp_path / "keys.toml"
+    path.write_text(text[start : text.index("Clients of", start)])
+    path.chmod(0o600)
+    assert len(ApiKeys.load(path)) == 1
 
 
 def test_help_explains_the_faults() -> None:
