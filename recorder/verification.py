@@ -188,7 +188,7 @@ def _check_ledger(
             gaps.setdefault((row["symbol"], row["stream"]), []).append(row)
     for key, rows in intervals.items():
         rows.sort(key=lambda row: (row["ts_from"], row["ts_to"], row["ordinal_first"]))
-        for earlier, later in pairwise(rows):
+        for earlier, later in _neighbours(rows):
             between = [
                 gap
                 for gap in gaps.get(key, ())
@@ -196,12 +196,30 @@ def _check_ledger(
                 and gap["ordinal_from"] == earlier["ordinal_last"]
                 and gap["ts_to"] == later["ts_from"]
             ]
-            overlap = later["ts_from"] < earlier["ts_to"] and later["run_id"] != earlier["run_id"]
-            if len(between) != 1 and not overlap:
+            if len(between) != 1:
                 report.problems.append(
                     f"{key[0]} {key[1]}: {len(between)} gaps instead of one between "
                     f"{format_iso(earlier['ts_to'])} and {format_iso(later['ts_from'])}"
                 )
+
+
+def _neighbours(rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield the pairs of covered intervals of a stream that a gap stands between.
+
+    Those of one run, one after the other; and the last of a run with the first of the next, unless
+    a run that began before covers that place.
+    """
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        runs.setdefault(row["run_id"], []).append(row)
+    reaching = rows[0]  # the end of the run that came furthest
+    for number, intervals in enumerate(runs.values()):
+        yield from pairwise(intervals)
+        first, last = intervals[0], intervals[-1]
+        if number and first["ts_from"] >= reaching["ts_to"]:
+            yield reaching, first
+        if last["ts_to"] >= reaching["ts_to"]:
+            reaching = last
 
 
 def _check_rows(

@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -183,13 +182,38 @@ class CatalogWriter(CatalogReader):
         """
         for symbol, stream in keys:
             runs = self._db.execute(
-                "SELECT run_id, ts_stop FROM coverage JOIN runs USING (run_id) "
+                "SELECT run_id, ts_stop, min(ts_from) AS ts_from, max(ts_to) AS ts_to "
+                "FROM coverage JOIN runs USING (run_id) "
                 "WHERE symbol = ? AND stream = ? GROUP BY run_id ORDER BY min(ts_from)",
                 (symbol, stream),
             ).fetchall()
-            for earlier, later in pairwise(runs):
-                if earlier["ts_stop"] is not None:
-                    self._join(symbol, stream, earlier["run_id"], later["run_id"])
+            reaching = None  # the run that came furthest so far
+            for run in runs:
+                if reaching is None:
+                    reaching = run
+                    continue
+                if run["ts_from"] >= reaching["ts_to"]:
+                    if reaching["ts_stop"] is not None:
+                        self._join(symbol, stream, reaching["run_id"], run["run_id"])
+                    reaching = run
+                    continue
+                # Two at once: nothing stands behind the one that ended while the other went on.
+                ended, reaching = sorted((reaching, run), key=lambda one: int(one["ts_to"]))
+                self._part(symbol, stream, ended["run_id"])
+
+    def _part(self, symbol: str, stream: str, run_id: str) -> None:
+        """Take back that a later run ended a gap behind a run: another covers its place."""
+        key = (symbol, stream, run_id)
+        where = (
+            "WHERE symbol = ? AND stream = ? AND run_id = ? AND healed_by = 'next_run' AND reason "
+        )
+        between = "= (SELECT coalesce(stop_reason, 'crashed') FROM runs WHERE run_id = ?)"
+        self._db.execute(f"DELETE FROM gaps {where}{between}", (*key, run_id))
+        self._db.execute(
+            f"UPDATE gaps SET ts_to = NULL, sequence_received = NULL, healed_by = NULL {where}"
+            "IS NOT NULL",
+            key,
+        )
 
     def _join(self, symbol: str, stream: str, earlier: str, later: str) -> None:
         query = "SELECT * FROM coverage WHERE symbol = ? AND stream = ? AND run_id = ? ORDER BY "
@@ -199,8 +223,6 @@ class CatalogWriter(CatalogReader):
         first = self._db.execute(
             query + "ts_from, ordinal_first LIMIT 1", (symbol, stream, later)
         ).fetchone()
-        if first["ts_from"] < last["ts_to"]:
-            return  # two recorders at once: nothing stands between them
         healed = (first["ts_from"], first["sequence_first"], "next_run")
         key = (symbol, stream, earlier)
         where = (

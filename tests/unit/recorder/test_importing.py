@@ -22,11 +22,14 @@ from recorder.recovery import recover
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import list_segments
+from recorder.verification import verify
 from schemas.kucoin.profiles import profile_named
 from tests.support.archive_content import archive_rows, assert_same_content, table_rows
 from tests.support.captures import capture_lines
 
 KUCOIN = profile_named("kucoin-2019")
+
+T0_S = 1_700_000_000  # s
 
 
 @pytest.fixture
@@ -212,6 +215,23 @@ def test_older_captures_join_runs_with_exactly_one_gap_each(tmp_path: Path) -> N
         399_971_499_999_000,
         499_971_499_999_000,
     ]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 0, 2, 1), (1, 3, 2, 0)])
+def test_captures_of_the_same_time_leave_no_gap_where_one_of_them_covers(
+    tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    """The second begins inside the first, the third lies inside the second, the fourth is later."""
+    archive = tmp_path / "archive"
+    begins = ((0, 100), (20, 500), (25, 800), (900, 9000))
+    for number in order:
+        second, first = begins[number]
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text("\n".join(capture_lines(10 if number == 2 else 30, first, T0_S + second)))
+        import_capture(path, archive, KUCOIN)
+    gaps = table_rows(archive, "gaps")
+    assert [(gap["sequence_expected"], gap["sequence_received"]) for gap in gaps] == [(530, 9000)]
+    assert verify(archive, with_books=False).problems == []
 
 
 def test_this_process_does_not_hold_the_lock_afterwards(capture: Path, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +332,34 @@ def test_parts_are_swapped_only_while_all_of_them_are_in_force(catalog: Any) -> 
     (live,) = catalog.live_parts()
     assert (live["path"], live["ts_published"], live["ts_replaced"]) == ("c", 20, None)
     assert [part["path"] for part in catalog.replaced_parts(20)] == ["a", "b"]
+
+
+_AT_ONCE = {
+    "a": [interval(0, 5, 10, 20)],
+    "b": [interval(0, 5, 15, 30), Gap("A-B", "l2", 5, "disconnected", 30, 31, 106)],
+    "inside-b": [interval(0, 5, 18, 22)],
+    "c": [interval(0, 9, 60, 70)],
+    "inside-c": [interval(0, 2, 62, 64), Gap("A-B", "l2", 2, "sequence", 64, 65, 103)],
+    "d": [interval(0, 9, 90, 95)],
+}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_runs_at_once_are_joined_alike_in_whatever_order_they_come(
+    tmp_path: Path, seed: int
+) -> None:
+    names = sorted(_AT_ONCE)
+    random.Random(seed).shuffle(names)
+    with closing(CatalogWriter(tmp_path)) as catalog:
+        for name in names:
+            entries = [replace(entry) for entry in _AT_ONCE[name]]
+            _run(catalog, name, entries, stop=entries[0].ts_to + 1, reason="source")
+    gaps = [
+        (gap["ts_from"], gap["ts_to"], gap["run_id"], gap["reason"])
+        for gap in table_rows(tmp_path, "gaps")
+    ]
+    assert sorted(gaps, key=repr) == [
+        (30, 60, "b", "disconnected"),
+        (64, None, "inside-c", "sequence"),
+        (70, 90, "c", "source"),
+    ]
