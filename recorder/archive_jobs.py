@@ -25,7 +25,7 @@ from recorder.storage import backup, compaction, merging, repacking, retention
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.part_writer import Part
-from recorder.storage.replaced_files import remove_replaced
+from recorder.storage.replaced_files import FILES_AT_ONCE, remove_replaced
 from recorder.storage.retention import GIB, RetentionRules
 from schemas.timestamps import date_of
 
@@ -175,12 +175,24 @@ class ArchiveJobs:
         )
 
     async def _unlink(self) -> int:
-        """Unlink what left force long enough ago; return how many files."""
-        catalog, grace_s = self._archive.catalog, self._rules().reader_grace_s
-        unlinked = await self._in_writer(
-            lambda: remove_replaced(self._path, catalog, time.time_ns(), grace_s)
-        )
-        return unlinked.files
+        """Unlink what left force long enough ago; return how many files.
+
+        A few at a time: a day of a whole exchange is tens of thousands, and recording goes on
+        between two calls.
+        """
+        catalog, grace_s, now = self._archive.catalog, self._rules().reader_grace_s, time.time_ns()
+        files = 0
+
+        def some() -> int:
+            return remove_replaced(
+                self._path, catalog, now, grace_s, FILES_AT_ONCE, twin_is_new=files > 0
+            ).files
+
+        while True:
+            unlinked = await self._in_writer(some)
+            files += unlinked
+            if unlinked < FILES_AT_ONCE:
+                return files
 
     async def _plan(self, ask: Callable[[CatalogReader], T]) -> T:
         """Ask the catalog through a connection of its own: the writer is not held up."""

@@ -153,10 +153,13 @@ class CatalogReader:
         rows = self._db.execute("SELECT *, max(ts_start) AS last FROM jobs GROUP BY name")
         return [{name: row[name] for name in TABLES["jobs"].names} for row in rows]
 
-    def replaced_parts(self, ts_replaced_max: int) -> list[dict[str, Any]]:
-        """Return the parts that left force at that time (ns UTC) or before."""
+    def replaced_parts(
+        self, ts_replaced_max: int, count_max: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the parts that left force at that time (ns UTC) or before, so many at most."""
         rows = self._db.execute(
-            "SELECT * FROM parts WHERE ts_replaced <= ? ORDER BY path", (ts_replaced_max,)
+            "SELECT * FROM parts WHERE ts_replaced <= ? ORDER BY path LIMIT ?",
+            (ts_replaced_max, -1 if count_max is None else count_max),
         )
         return [dict(row) for row in rows]
 

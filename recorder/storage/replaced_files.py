@@ -17,7 +17,19 @@ class Unlinked:
     bytes: int
 
 
-def remove_replaced(archive: Path, catalog: CatalogWriter, ts_now: int, grace_s: float) -> Unlinked:
+FILES_AT_ONCE = 500
+"""Files of one call beside a recording, which waits for it: some tens of ms."""
+
+
+def remove_replaced(
+    archive: Path,
+    catalog: CatalogWriter,
+    ts_now: int,
+    grace_s: float,
+    files_max: int | None = None,
+    *,
+    twin_is_new: bool = False,
+) -> Unlinked:
     """Unlink parts that compaction replaced or retention removed, then drop their entries.
 
     The Parquet twin is brought up to date first: it must not call a part in force whose file goes.
@@ -27,11 +39,15 @@ def remove_replaced(archive: Path, catalog: CatalogWriter, ts_now: int, grace_s:
     ----------
     ts_now : int      ns UTC
     grace_s : float   s that a reader may work from one snapshot of the catalog
+    files_max : int   files of this call; None: all
+    twin_is_new : bool
+        An earlier call with the same time has brought the twin up to date.
     """
-    due = catalog.replaced_parts(ts_now - int(grace_s * NS_PER_S))
+    due = catalog.replaced_parts(ts_now - int(grace_s * NS_PER_S), files_max)
     if not due:
         return Unlinked(0, 0)
-    catalog.publish_parquet()
+    if not twin_is_new:
+        catalog.publish_parquet()
     for part in due:
         path = archive / part["path"]
         path.unlink(missing_ok=True)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recorder import archive_jobs
+from recorder.logs import get_log
 from recorder.rebuilding import rebuild
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.raw_log import list_segments, segment_content
@@ -275,3 +280,26 @@ def test_what_is_left_of_a_raw_log_is_told_and_not_taken_for_a_run(
     segment.write_bytes(spoilt)
     (problem,) = verify(archive, with_books=False).problems
     assert str(segment) in problem
+
+
+def test_unlinking_many_files_lets_the_writer_record_in_between(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Path(shutil.copytree(prepared.archive, tmp_path / "archive"))
+    monkeypatch.setattr(archive_jobs, "FILES_AT_ONCE", 7)
+    monkeypatch.setattr(archive_jobs.time, "time_ns", lambda: NOW + 10**9)
+    left: list[int] = []
+    with ArchiveFolder(archive) as folder:
+        run_compaction(folder)
+
+        async def in_writer(work: Callable[[], Any]) -> Any:
+            left.append(len(part_files(archive)))
+            return work()
+
+        rules = archive_jobs.TendingRules(reader_grace_s=0.0)
+        jobs = archive_jobs.ArchiveJobs(folder, lambda: rules, in_writer, get_log("test")).jobs()
+        (compaction,) = (job for job in jobs if job.name == "compaction")
+        asyncio.run(compaction.work())
+    assert part_files(archive) == live_paths(archive)
+    assert len(left) > 4
+    assert all(before - after == 7 for before, after in pairwise(left))

@@ -65,6 +65,21 @@ def test_a_crash_in_between_is_made_good(folder: Any, monkeypatch: pytest.Monkey
     assert len(table_rows(archive, "parts")) == 1
 
 
+def test_a_few_at_a_time_leave_the_rest_for_the_next_call(
+    folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, catalog = folder.path, folder.catalog
+    published: list[bool] = []
+    monkeypatch.setattr(
+        catalog, "publish_parquet", lambda *, sparing=False: published.append(sparing)
+    )
+    assert remove_replaced(archive, catalog, 99 * S, 0.0, 2) == Unlinked(2, 8)
+    assert _dates(archive) == ["date=2026-11-20", "date=2026-11-23"]
+    assert remove_replaced(archive, catalog, 99 * S, 0.0, 2, twin_is_new=True) == Unlinked(1, 4)
+    assert _dates(archive) == ["date=2026-11-20"]
+    assert published == [False, True, True]  # in full before the first file goes, and once
+
+
 def test_a_folder_with_something_in_it_stays(tmp_path: Path) -> None:
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     (tmp_path / "a" / "file").write_bytes(b"")
