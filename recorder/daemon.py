@@ -229,11 +229,13 @@ class _Daemon:
         return opening.result()
 
     async def _patiently(self, ending: Coroutine[Any, Any, None]) -> None:
-        """Await the end of the recording, and have the manager wait with us."""
+        """Await the end of the recording, and have the manager wait with us while it goes on."""
         task = asyncio.create_task(ending)
         try:
             while not (await asyncio.wait({task}, timeout=RECOVERY_TELL_S))[0]:
-                self._notifier.extend(PATIENCE_S, "publishing what is open")
+                # For a disk that does not answer it would wait for ever.
+                if not self._monitor.trouble():
+                    self._notifier.extend(PATIENCE_S, "publishing what is open")
             task.result()
         finally:
             task.cancel()

@@ -22,6 +22,7 @@ from recorder.intake import WriterDied
 from recorder.pipeline.output import Command
 from recorder.raw_line import RawLine
 from recorder.transport import keeper, subscriber, websocket
+from recorder.transport.notify import WATCHDOG, Notifier
 from recorder.transport.rate_limit import Backoff
 from tests.support.fake_venue import FakeVenue, Script
 from tests.support.memory_tape import MemoryTape
@@ -470,6 +471,68 @@ async def test_an_archive_that_opens_slowly_says_what_it_does(
             await asyncio.wait_for(record(make_config(venue.url), open_slowly, for_s=0.1), 10)
     assert any("finishing a crashed run" in line["event"] for line in said)
     assert tape.closed
+
+
+class HangingTape(MemoryTape):
+    """Its disk does not answer while `hangs` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = False
+
+    def commit(self, lines: list[RawLine]) -> list[Command]:
+        while self.hangs:
+            time.sleep(0.005)
+        return super().commit(lines)
+
+
+class Told(Notifier):
+    """Keeps what the service manager would hear."""
+
+    def __init__(self, watchdog_s: float) -> None:
+        super().__init__("@nobody", watchdog_s)
+        self.heard: list[str] = []
+
+    def say(self, *messages: str, status: str = "") -> None:
+        self.heard += [*messages, status]
+
+
+async def test_a_disk_that_hangs_is_told_to_nobody_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the watchdog nor a stop may have the service manager wait for it for ever."""
+    monkeypatch.setattr("recorder.health.monitor.COMMIT_HANGS_S", 0.2)
+    monkeypatch.setattr(daemon, "RECOVERY_TELL_S", 0.05)
+    tape, told = HangingTape(), Told(watchdog_s=0.04)
+
+    def extensions() -> int:
+        return sum(word.startswith("EXTEND_TIMEOUT_USEC") for word in told.heard)
+
+    async with FakeVenue([BTC]) as venue:
+        recording = asyncio.create_task(record(make_config(venue.url), lambda: tape, notifier=told))
+        try:
+            await until(lambda: synced(tape), "a book")
+            await until(lambda: WATCHDOG in told.heard, "a sign of life")
+            tape.hangs = True
+            await venue.publish_l2(BTC)
+            await asyncio.sleep(0.3)
+            told.heard.clear()
+            await asyncio.sleep(0.2)
+            assert told.heard == []
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.4)
+            assert extensions() == 0
+        finally:
+            tape.hangs = False
+            await asyncio.wait_for(recording, 10)
+    assert tape.closed
+
+
+async def test_a_long_end_has_the_service_manager_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "RECOVERY_TELL_S", 0.05)
+    tape, told = MemoryTape(), Told(watchdog_s=5.0)
+    monkeypatch.setattr(tape, "close", lambda: time.sleep(0.3))
+    async with FakeVenue([BTC]) as venue:
+        await record(make_config(venue.url), lambda: tape, for_s=0.1, notifier=told)
+    assert any(word.startswith("EXTEND_TIMEOUT_USEC") for word in told.heard)
 
 
 async def test_unknown_symbols_are_named_with_the_nearest() -> None:
