@@ -131,14 +131,18 @@ def job_command(name: str, where: Path) -> None:
 def _last_words(archive: Path) -> dict[str, Any]:
     """Say what the catalog knows of an archive nobody records into."""
     from recorder.storage.catalog_reader import CatalogReader
+    from recorder.storage.raw_log import list_segments
 
     with closing(CatalogReader.open(archive)) as catalog:
-        runs = sorted(catalog.runs().values(), key=lambda run: run["ts_start"])
+        by_id = catalog.runs()
+        runs = sorted(by_id.values(), key=lambda run: run["ts_start"])
         names = ("run_id", "profile", "version", "ts_start", "ts_stop", "stop_reason", "frames")
         return {
             "running": False,
             "archive": str(archive),
             "last_run": {name: runs[-1][name] for name in names} if runs else None,
+            # The catalog hears of a run with its first parts; until then its raw log has it.
+            "unfinished_runs": [run_id for run_id in list_segments(archive) if run_id not in by_id],
             "streams": catalog.spans(),
             "jobs": catalog.last_jobs(),
         }
@@ -187,13 +191,15 @@ def _format_status(said: dict[str, Any]) -> list[str]:
 
 def _format_last_words(said: dict[str, Any]) -> list[str]:
     lines = [f"no recorder runs on {said['archive']}"]
-    run = said["last_run"]
-    if run is None:
+    run, not_ended = said["last_run"], "was not ended: the next start finishes it"
+    if run is None and not said["unfinished_runs"]:
         return [*lines, "nothing has been recorded yet"]
-    end = "was not ended: the next start finishes it"
-    if run["ts_stop"] is not None:
-        end = f"ended {_moment(run['ts_stop'])}: {run['stop_reason']}"
-    lines.append(f"last run     {run['run_id']} {end}")
+    if run is not None:
+        end = not_ended
+        if run["ts_stop"] is not None:
+            end = f"ended {_moment(run['ts_stop'])}: {run['stop_reason']}"
+        lines.append(f"last run     {run['run_id']} {end}")
+    lines += [f"crashed run  {run_id} {not_ended}" for run_id in said["unfinished_runs"]]
     lines += [
         f"recorded     {each['symbol']} {each['stream']}: {_moment(each['ts_from'])} to "
         f"{_moment(each['ts_to'])}, {each['rows']} rows, {each['gaps']} gaps"

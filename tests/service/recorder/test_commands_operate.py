@@ -19,6 +19,7 @@ from recorder.hand_jobs import NeedsRecorder, run_by_hand
 from recorder.jobs import UnknownJob
 from recorder.storage import compaction
 from recorder.storage.catalog_reader import CatalogReader
+from schemas.archive_layout import raw_segment_path
 from schemas.timestamps import date_of
 from tests.support.archive_content import archive_rows, table_rows
 from tests.support.jobs_archive import DAYS, NOW, days_archive
@@ -131,6 +132,18 @@ def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(archive_jobs.time, "time_ns", lambda: NOW + time.monotonic_ns() - began)
     days_archive(tmp_path)
     return tmp_path
+
+
+def test_a_run_that_crashed_before_its_first_part_is_told(tmp_path: Path) -> None:
+    days_archive(tmp_path)
+    crashed = "20261122T000000.000000Z-test-9"
+    segment = tmp_path / raw_segment_path("2026-11-22", crashed, 1)
+    segment.parent.mkdir(parents=True, exist_ok=True)
+    segment.touch()
+    done = recorder("status", tmp_path, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"crashed run  {crashed} was not ended: the next start finishes it" in done.stdout
+    assert done.stdout.count("crashed run") == 1
 
 
 async def test_jobs_by_hand_do_their_work_in_a_process_of_their_own(days: Path) -> None:
