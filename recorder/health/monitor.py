@@ -95,6 +95,7 @@ class Monitor:
         self._telling: asyncio.Task[None] | None = None
         self._disk: DiskFacts | None = None
         self._disk_at = float("-inf")
+        self._adding_up: asyncio.Task[None] | None = None
 
     def attach(self, tape: Tape, intake: Intake, collector: Callable[[], CollectorStatus]) -> None:
         """Look at these from now on; recording begins."""
@@ -190,18 +191,24 @@ class Monitor:
     async def _add_up_disk(self) -> None:
         if self._tape is None or self._tape.archive is None:
             return
-        now = time.monotonic()
-        if now - self._disk_at < DISK_FRESH_S and self._disk is not None:
+        if time.monotonic() - self._disk_at < DISK_FRESH_S:
             return
-        self._disk_at = now
-        folder, meters = self._tape.archive.path, self._tape.meters
+        if self._adding_up is None or self._adding_up.done():
+            # One at a time, too: a disk that does not answer is asked once.
+            self._adding_up = asyncio.create_task(self._look_at_disk(self._tape))
+        await asyncio.wait({self._adding_up}, timeout=WRITER_PATIENCE_S)
+
+    async def _look_at_disk(self, tape: Tape) -> None:
+        assert tape.archive is not None
+        folder, meters = tape.archive.path, tape.meters
         try:
             taken = await asyncio.to_thread(archive_bytes, folder)
             free = (await asyncio.to_thread(shutil.disk_usage, folder)).free
         except (OSError, sqlite3.Error):
             return  # nothing to show; whether the writer suffers from it, the writer tells
+        self._disk_at = time.monotonic()
         written = meters.raw_bytes + sum(dict(meters.part_bytes).values())
-        self._disk = DiskFacts(free, taken, written, now - self._began)
+        self._disk = DiskFacts(free, taken, written, self._disk_at - self._began)
 
 
 def _connections(venue: CollectorStatus | None, durable: dict[int, int]) -> list[ConnectionFacts]:

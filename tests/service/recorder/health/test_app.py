@@ -29,6 +29,35 @@ async def pages(port: int) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+async def test_a_disk_that_cannot_be_added_up_holds_up_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, answers, asked = free_port(), threading.Event(), 0
+
+    def add_up(folder: Path) -> int:
+        nonlocal asked
+        asked += 1
+        answers.wait(20)
+        return 77
+
+    monkeypatch.setattr(monitor, "archive_bytes", add_up)
+    monkeypatch.setattr(monitor, "WRITER_PATIENCE_S", 0.1)
+    async with FakeVenue([BTC]) as venue:
+        config = make_config(venue.url, tmp_path / "archive", http={"listen": f"127.0.0.1:{port}"})
+        async with live_recorder(config), pages(port) as session:
+
+            async def disk() -> object:
+                async with session.get("/status", timeout=aiohttp.ClientTimeout(5)) as answer:
+                    return (await answer.json())["disk"]
+
+            try:
+                assert [await disk() for _ in range(3)] == [None, None, None]
+                assert asked == 1, "one look at a time"
+            finally:
+                answers.set()
+            await until(disk, "a disk that answers again")
+
+
 async def test_pages_of_a_recorder_that_is_well(tmp_path: Path) -> None:
     port = free_port()
     async with FakeVenue([BTC, ETH]) as venue:
