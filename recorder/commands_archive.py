@@ -10,6 +10,7 @@ import orjson
 
 from recorder.errors import RecorderError
 from recorder.importing import import_capture
+from recorder.logs import configure_logs
 from recorder.rebuilding import rebuild
 from recorder.storage.open_parts import RollRules
 from recorder.verification import verify
@@ -44,6 +45,7 @@ def import_command(file: Path, archive: Path, profile_name: str) -> None:
         profile = profile_named(profile_name)
     except UnknownProfile as error:
         raise RecorderError(str(error), "name one of these with --profile") from None
+    configure_logs("warning", "text")
     imported = import_capture(file, archive, profile)
     click.echo(f"{imported.lines} lines imported as run {imported.run_id}")
     for told in _left_raw(imported.counts):

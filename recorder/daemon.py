@@ -181,6 +181,7 @@ class _Daemon:
                     crashed_run_id=run.run_id,
                     lines=run.lines,
                     torn_bytes_cut=run.bytes_cut,
+                    **({"damage": run.damage} if run.damage else {}),
                 )
             run_start = RawLine(
                 "run_start", *started, fields=self._start_fields(tape.run_id, greeting)
