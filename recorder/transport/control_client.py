@@ -58,5 +58,8 @@ async def ask_recorder(
         raise NobodyThere from None
     except TimeoutError:
         raise OSError(errno.ETIMEDOUT, "the recorder does not answer") from None
+    except orjson.JSONDecodeError:
+        # Something of ours failed there; its own log says what.
+        raise OSError(errno.EPROTO, f"the recorder answers HTTP {response.status}") from None
     except aiohttp.ClientError as error:
         raise OSError(errno.EIO, f"the recorder broke off: {error}") from None

@@ -52,6 +52,19 @@ async def test_asks_and_is_answered_whatever_the_length_of_the_path(
         assert not (archive / CONTROL_SOCKET).exists()
 
 
+async def test_an_answer_that_is_no_json_is_no_traceback(
+    tmp_path: Path, server: HttpServer
+) -> None:
+    async def fail(request: web.Request) -> web.Response:
+        return web.Response(status=500, text=f"{request.path} met a mistake")
+
+    app = web.Application()
+    app.router.add_post("/reload", fail)
+    await server.listen_control(app, tmp_path / CONTROL_SOCKET)
+    with pytest.raises(OSError, match="the recorder answers HTTP 500"):
+        await ask_recorder(tmp_path, "POST", "/reload")
+
+
 async def test_a_socket_left_behind_is_replaced(tmp_path: Path, server: HttpServer) -> None:
     path = tmp_path / CONTROL_SOCKET
     with socket.socket(socket.AF_UNIX) as crashed:
