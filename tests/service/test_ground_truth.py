@@ -112,7 +112,8 @@ def test_todays_books_are_exact_as_far_as_they_are_known(tmp_path: Path, signed:
         assert not result.wrong, result.wrong[:3]
         assert result.asked == SEQUENCES
         assert result.answered >= 0.95 * result.asked, result
-        assert result.far >= result.asked / 2, result
+        # Each re-seed of a partial book ends in a full book, so that fewer lie far behind one.
+        assert result.far >= result.asked / (2 if signed else 5), result
         assert result.gap_probes, "the connection was cut: each book has a gap to be refused in"
         if signed:
             assert result.partial == 0, "with a key whole books are the seeds"

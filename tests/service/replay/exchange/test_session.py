@@ -309,7 +309,9 @@ async def test_dropped_doubled_and_swapped_messages() -> None:
             seen = await _sequences(socket, 20)
             while not server.faults.carried_out:
                 seen += await _sequences(socket, 1)
-            seen += await _sequences(socket, 20)
+            # What was struck may stand far behind in the queue of a machine that is busy.
+            waiting = sum(session.waiting for session in server.sessions)
+            seen += await _sequences(socket, 200 + waiting)
             steps = [two - one for one, two in pairwise(seen)]
             assert [step for step in steps if step != 1] == unusual
             assert server.faults.carried_out == {kind: 1}
