@@ -151,10 +151,11 @@ class Frames:
         self._counts[f"frame_{kind}"] += 1
         if isinstance(message, Control) and kind == "ack":
             on, keys = self._streams.carriage.acknowledged(line.connection, message.id)
-            for key in keys:
-                if on:
+            if on:
+                for key in keys:
                     self._streams.carried(key, line.connection, line.ts_recv, output)
-                else:
+            else:
+                for key in sorted(self._streams.carriage.ended(line.connection, keys)):
                     self._streams.released(key, line.connection, line.ts_recv, "stopped", output)
 
     def _note_fields(self, data: dict[str, Any], feed: str) -> None:

@@ -53,6 +53,23 @@ class Carriage:
         carriers.discard(connection)
         return not carriers
 
+    def ended(self, connection: int, keys: Iterable[Key]) -> list[Key]:
+        """Return which streams of a topic that was taken off have no other on its connection.
+
+        Trades come by two topics: they end with the second.
+        """
+        gone = set(keys)
+        return [
+            (symbol, stream)
+            for symbol, stream in gone
+            if stream != "trades"
+            or not any(
+                connection in self.carriers.get(twin, ())
+                for twin in ((symbol, "l3"), (symbol, MATCH_TOPIC))
+                if twin not in gone
+            )
+        ]
+
     def forget(self, connection: int) -> None:
         """Drop what is known of a connection that is gone and carries nothing any more."""
         self._asked = {key: asked for key, asked in self._asked.items() if key[0] != connection}

@@ -219,7 +219,7 @@ def executable(block: Block, sandbox: Sandbox) -> str:
     """Return the block as the sandbox's script: what is held elsewhere left out."""
     return "\n".join(
         sandbox.in_place(
-            f"timeout --preserve-status --signal=TERM {ENDLESS_S} {line}"
+            f"timeout --foreground --preserve-status --signal=TERM {ENDLESS_S} {line}"
             if line.startswith(ENDLESS) and "--for" not in line
             else line
         )

@@ -181,6 +181,25 @@ def test_a_message_is_written_once_though_two_connections_carry_it() -> None:
     assert (gap.reason, gap.sequence_expected, gap.ts_to) == ("silent", 105, None)
 
 
+@pytest.mark.parametrize("order", [("level3", "match"), ("match", "level3")])
+def test_trades_end_with_the_second_of_their_topics(order: tuple[str, str]) -> None:
+    shell = Shell()
+    for feed in order:
+        topic = f"{PROFILE.topics[feed]}:{SYMBOL}"
+        shell.line("send", format_control(Subscription("subscribe", feed, topic)), 1)
+        shell.recv(format_control(Control("ack", feed)))
+    shell.recv(format_match(Match(SYMBOL, 7, "buy", "1", "1", "m", "t", "x", TOLD)))
+    for number, feed in enumerate(order):
+        topic = f"{PROFILE.topics[feed]}:{SYMBOL}"
+        shell.line("send", format_control(Subscription("unsubscribe", f"-{feed}", topic)), 1)
+        shell.recv(format_control(Control("ack", f"-{feed}")))
+        status = shell.made.pipeline.status()
+        assert status[SYMBOL, "trades"]["state"] == ("down" if number else "up")
+    made = shell.stop()
+    assert made.gaps() == []
+    assert len(made.intervals(SYMBOL, "trades")) == 1
+
+
 def test_a_subscription_that_ends_inside_a_run_leaves_its_gap() -> None:
     shell = Shell().synced()
     topic = f"{PROFILE.topics['level2']}:{SYMBOL}"
