@@ -27,9 +27,14 @@ _NEVER = np.iinfo(np.int64).min
 
 @dataclass(frozen=True, slots=True)
 class BestChanges:
-    """Where the best bid or ask changed: row of each change, and int64[n, 4] of
-    bid price, bid size, ask price, ask size after it; size 0 is an empty side, UNKNOWN in both
-    sizes a book whose best prices are not known."""  # noqa: D205, D209
+    """Where the best bid or ask changed.
+
+    Attributes
+    ----------
+    rows : int64[n]       row of each change
+    bests : int64[n, 4]   bid price, bid size, ask price, ask size after it; size 0 is an empty
+        side, `UNKNOWN` in both sizes a book whose best prices are not known
+    """
 
     rows: Int64s
     bests: Int64s
