@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import stat
-import time
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from recorder.clock import wall_ns
 from recorder.config import Config
 from recorder.errors import RecorderError, VenueRefused
 from schemas.kucoin.signing import KEY_VERSIONS, sign_headers
@@ -103,7 +103,7 @@ class ApiKey:
 
     def sign(self, method: str, path_with_query: str) -> dict[str, str]:
         """Return the headers of a request without a body that is sent now."""
-        ts_ms = time.time_ns() // NS_PER_MS
+        ts_ms = wall_ns() // NS_PER_MS
         return sign_headers(
             self.key, self.secret, self.passphrase, self.version, method, path_with_query, "", ts_ms
         )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from recorder.clock import wall_ns
 from recorder.config import Config
 from recorder.errors import RecorderError
 from recorder.job_process import JobProcess
@@ -109,7 +109,7 @@ class ArchiveJobs:
 
     async def compact(self) -> Done:
         """Merge the parts of closed days, one stream of one day after the other."""
-        today = date_of(time.time_ns())
+        today = date_of(wall_ns())
         tasks = await self._plan(lambda catalog: compaction.plan(catalog, today))
         before = after = rows = 0
         problems: list[str] = []
@@ -134,7 +134,7 @@ class ArchiveJobs:
 
     async def retain(self) -> Done:
         """Remove what the rules let go."""
-        rules, now = self._rules().retention, time.time_ns()
+        rules, now = self._rules().retention, wall_ns()
         planned = await self._plan(lambda catalog: retention.plan(self._path, catalog, rules, now))
         catalog = self._archive.catalog
         await self._in_writer(lambda: retention.apply(self._path, catalog, planned, now))
@@ -161,7 +161,7 @@ class ArchiveJobs:
 
     async def back_up(self) -> Done:
         """Copy the catalog."""
-        keep, now = self._rules().backups_kept, time.time_ns()
+        keep, now = self._rules().backups_kept, wall_ns()
         try:
             result = await asyncio.to_thread(backup.backup, self._path, keep, now)
         except sqlite3.Error as error:
@@ -171,7 +171,7 @@ class ArchiveJobs:
     async def _publish(self, task: compaction.CompactionTask, made: list[Part]) -> bool:
         catalog = self._archive.catalog
         return await self._in_writer(
-            lambda: compaction.publish(self._path, catalog, task, made, time.time_ns())
+            lambda: compaction.publish(self._path, catalog, task, made, wall_ns())
         )
 
     async def _unlink(self) -> int:
@@ -180,7 +180,7 @@ class ArchiveJobs:
         A few at a time: a day of a whole exchange is tens of thousands, and recording goes on
         between two calls.
         """
-        catalog, grace_s, now = self._archive.catalog, self._rules().reader_grace_s, time.time_ns()
+        catalog, grace_s, now = self._archive.catalog, self._rules().reader_grace_s, wall_ns()
         files = 0
 
         def some() -> int:

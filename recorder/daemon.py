@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from recorder.api_key import load_api_key
+from recorder.clock import monotonic_ns, wall_ns
 from recorder.config import Config
 from recorder.errors import RecorderError
 from recorder.health.app import Commands, make_app
@@ -150,7 +150,7 @@ class _Daemon:
     ) -> None:
         config = self._config
         first_lines: list[RawLine] = []
-        started = (time.time_ns(), time.monotonic_ns())
+        started = (wall_ns(), monotonic_ns())
         async with open_session() as session:
             key = load_api_key(config)
             limits = self._profile.limits

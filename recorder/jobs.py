@@ -7,7 +7,6 @@ at a time; one that is asked for while it runs is not run twice: whoever asks ge
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from recorder.clock import wall_ns
 from recorder.health.status import FAILED, NOTHING, OK, JobFacts
 from recorder.logs import Log
 from schemas.timestamps import NS_PER_S
@@ -226,7 +226,7 @@ class Jobs:
             self._log.error("a job's run was not kept", job=run.name, problem=str(error))
 
     async def _work(self, job: Job) -> JobRun:
-        ts_start = time.time_ns()
+        ts_start = wall_ns()
         try:
             done = await job.work()
             outcome, detail = NOTHING if done.is_nothing else OK, done.detail
@@ -234,7 +234,7 @@ class Jobs:
             outcome, detail = FAILED, str(error) or type(error).__name__
             unexpected = not isinstance(error, (JobFailed, OSError))
             self._log.error("job failed", job=job.name, problem=detail, exc_info=unexpected)
-        run = JobRun(job.name, ts_start, time.time_ns(), outcome, detail)
+        run = JobRun(job.name, ts_start, wall_ns(), outcome, detail)
         if outcome != FAILED:
             say = self._log.debug if outcome == NOTHING else self._log.info
             say("job done", job=job.name, seconds=round(run.duration_s, 3), detail=detail)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from recorder.archive_jobs import ArchiveJobs, TendingRules
-from recorder.clock import stamp_line
+from recorder.clock import stamp_line, wall_ns
 from recorder.collector import Collector
 from recorder.config import Config
 from recorder.config_changes import Changes, compare
@@ -271,7 +270,7 @@ class Live:
 
     async def _roll_everything(self) -> Done:
         # What cannot be published here cannot be published at all: that is the writer's failure.
-        parts = await self._intake.run(lambda: self._tape.roll(time.time_ns(), force=True))
+        parts = await self._intake.run(lambda: self._tape.roll(wall_ns(), force=True))
         self._tell_incidents()
         return Done(f"{parts} parts published", is_nothing=not parts)
 
@@ -285,7 +284,7 @@ class Live:
         self._monitor.venue = (status.is_open, status.message) if status else (None, "")
 
     async def _roll_what_is_due(self) -> None:
-        await self._intake.run(lambda: self._tape.roll(time.time_ns()))
+        await self._intake.run(lambda: self._tape.roll(wall_ns()))
         self._tell_incidents()
 
     async def _say_status(self) -> None:

@@ -5,7 +5,6 @@ Whoever shows them takes a copy first. Nothing here depends on who looks, or whe
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recorder.clock import monotonic_ns
 from recorder.pipeline.output import NO_TIME, Gap, Interval, Output
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
@@ -119,7 +119,7 @@ class Meters:
             elif line.kind == "rest_answer" and line.fields.get("purpose") == "reseed":
                 self.reseeds += 1
         if received:
-            self.durable_lag_s.add_all_ns(time.monotonic_ns() - np.array(received, np.int64))
+            self.durable_lag_s.add_all_ns(monotonic_ns() - np.array(received, np.int64))
 
     def count_output(self, output: Output) -> None:
         """Count what the pipeline made of lines."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recorder.clock import monotonic_s, wall_ns
 from recorder.meters import Meters
 from recorder.pipeline.output import Command
 from recorder.pipeline.routes import Key
@@ -22,6 +22,7 @@ from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import RawLogWriter
+from schemas.timestamps import NS_PER_S
 
 MIB = 1024 * 1024
 
@@ -41,7 +42,7 @@ class RecordingSettings:
 
 def new_run_id(now: datetime | None = None) -> str:
     """Return `YYYYMMDDTHHMMSS.ffffffZ-<host>-<pid>`."""
-    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    moment = (now or datetime.fromtimestamp(wall_ns() / NS_PER_S, UTC)).astimezone(UTC)
     host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()) or "host"
     return f"{moment:%Y%m%dT%H%M%S.%f}Z-{host}-{os.getpid()}"
 
@@ -95,13 +96,13 @@ class Recording:
         """
         if not lines:
             return []
-        began = time.monotonic()
+        began = monotonic_s()
         raw_bytes = self._raw_log.append(lines)
         self.meters.fsync_s.add(self._raw_log.fsync_s)
         self.meters.count_durable(lines, raw_bytes)
         self._writer.raw_position = (self._raw_log.path, self._raw_log.bytes)
         commands = self._writer.process(lines)
-        self.meters.commit_s.add(time.monotonic() - began)
+        self.meters.commit_s.add(monotonic_s() - began)
         return commands
 
     def roll(self, ts_now: int, *, force: bool = False) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recorder.clock import wall_ns
 from recorder.errors import RawLogDamaged
 from recorder.logs import get_log
 from recorder.pipeline.pipeline import PipelineError
@@ -53,7 +53,7 @@ def recover(archive: ArchiveFolder, rules: RollRules) -> list[Recovered]:
     """
     archive.remove_unfinished()
     catalog = archive.catalog
-    strays = settle_strays(archive.path, catalog, time.time_ns())
+    strays = settle_strays(archive.path, catalog, wall_ns())
     if strays.taken_in or strays.set_aside:
         get_log("recorder").warning(
             "parts on disk that the catalog did not know: it is older than they are",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from recorder.clock import wall_ns
 from recorder.meters import Meters
 from recorder.pipeline.output import (
     Command,
@@ -141,7 +141,7 @@ class RunWriter:
     def _publish(self, keys: set[Key]) -> int:
         """Write files, then tell the catalog, in one transaction."""
         self._take(self.pipeline.extend_push_intervals())
-        ts_published = time.time_ns()
+        ts_published = wall_ns()
         parts = [
             write_part(self._archive, self.pipeline.run_id, rows, ts_published)
             for key in sorted(keys)

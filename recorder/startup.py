@@ -7,7 +7,6 @@ the log: it is about an account, and no row depends on it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,6 +21,7 @@ from tenacity import (
 )
 
 from recorder.api_key import ApiKey, KeyRefused, permissions_warning
+from recorder.clock import wall_ns
 from recorder.config import Config
 from recorder.errors import UnknownSymbols, VenueRefused, VenueUnreachable
 from recorder.listing import ask_listing
@@ -96,7 +96,7 @@ async def greet_venue(
     ask = _patient(rest.ask, config.rest_url, log)
     try:
         reply = await ask(profile.timestamp_path)
-        skew_ms = (parse_timestamp(parse_answer(reply.body)) - time.time_ns()) // NS_PER_MS
+        skew_ms = (parse_timestamp(parse_answer(reply.body)) - wall_ns()) // NS_PER_MS
         if abs(skew_ms) > SKEW_WORTH_SAYING_MS:
             log.warning("clocks differ, latencies will be off by as much", skew_ms=skew_ms)
         listing = await ask_listing(ask, profile, config.selection)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recorder.clock import monotonic_s, wall_ns
 from recorder.collector import CollectorStatus
 from recorder.health.metrics import Counted, View
 from recorder.health.readiness import Key
@@ -86,8 +86,8 @@ class Monitor:
         self.venue: tuple[bool | None, str] = (None, "")
         self.api_key_can_trade = False
         self._subject = subject
-        self._ts_start = time.time_ns()
-        self._began = time.monotonic()
+        self._ts_start = wall_ns()
+        self._began = monotonic_s()
         self._tape: Tape | None = None
         self._intake: Intake | None = None
         self._collector: Callable[[], CollectorStatus] | None = None
@@ -138,7 +138,7 @@ class Monitor:
         trouble = self.trouble()
         return Facts(
             phase=self.phase,
-            ts=time.time_ns(),
+            ts=wall_ns(),
             ts_start=self._ts_start,
             run_id=self._tape.run_id if self._tape is not None else "",
             version=subject.version,
@@ -153,7 +153,7 @@ class Monitor:
             lines=intake.lines_committed if intake is not None else 0,
             queue_lines=intake.queue_lines if intake is not None else 0,
             queue_bytes=intake.queue_bytes if intake is not None else 0,
-            streams_age_s=time.monotonic() - told.at if told.at else 0.0,
+            streams_age_s=monotonic_s() - told.at if told.at else 0.0,
             streams=told.streams,
             last_rows=dict(meters.last_rows),
             stream_gaps=dict(meters.stream_gaps),
@@ -173,7 +173,7 @@ class Monitor:
     async def _ask_writer(self) -> Told:
         if self._tape is None or self._intake is None or self._intake.failed.done():
             return self._told
-        if time.monotonic() - self._told.at < STREAMS_FRESH_S:
+        if monotonic_s() - self._told.at < STREAMS_FRESH_S:
             return self._told
         if self._telling is None or self._telling.done():
             # One question at a time: a writer that hangs gathers no queue of them.
@@ -183,7 +183,7 @@ class Monitor:
 
     async def _tell(self, tape: Tape, intake: Intake) -> None:
         def tell() -> Told:
-            return Told(time.monotonic(), tape.status(), tape.counts())
+            return Told(monotonic_s(), tape.status(), tape.counts())
 
         with suppress(WriterDied):  # which ends the run, and is told there
             self._told = await intake.run(tell)
@@ -191,7 +191,7 @@ class Monitor:
     async def _add_up_disk(self) -> None:
         if self._tape is None or self._tape.archive is None:
             return
-        if time.monotonic() - self._disk_at < DISK_FRESH_S:
+        if monotonic_s() - self._disk_at < DISK_FRESH_S:
             return
         if self._adding_up is None or self._adding_up.done():
             # One at a time, too: a disk that does not answer is asked once.
@@ -206,7 +206,7 @@ class Monitor:
             free = (await asyncio.to_thread(shutil.disk_usage, folder)).free
         except (OSError, sqlite3.Error):
             return  # nothing to show; whether the writer suffers from it, the writer tells
-        self._disk_at = time.monotonic()
+        self._disk_at = monotonic_s()
         written = meters.raw_bytes + sum(dict(meters.part_bytes).values())
         self._disk = DiskFacts(free, taken, written, self._disk_at - self._began)
 
@@ -215,7 +215,7 @@ def _connections(venue: CollectorStatus | None, durable: dict[int, int]) -> list
     """List the websockets there are, then the last ones that ended: their frames stay durable."""
     if venue is None:
         return []
-    now = time.time_ns()
+    now = wall_ns()
     there = [
         ConnectionFacts(
             each.number,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recorder.clock import monotonic_s
 from recorder.errors import RecorderError
 from recorder.pipeline.output import Gap, InstrumentSeen, InstrumentsListed, Interval
 from recorder.pipeline.routes import Key
@@ -356,11 +356,11 @@ class CatalogWriter(CatalogReader):
         -------
         bool   whether it was written
         """
-        began = time.monotonic()
+        began = monotonic_s()
         if sparing and began < self._twin_due:
             return False
         self._write_twin()
-        ended = time.monotonic()
+        ended = monotonic_s()
         self._twin_due = ended + _TWIN_SPACING * (ended - began)
         return True
 

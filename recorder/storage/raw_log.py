@@ -9,13 +9,13 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import zstandard
 
+from recorder.clock import monotonic_s
 from recorder.errors import RawLogDamaged
 from recorder.raw_line import (
     RAW_LOG_DAMAGED,
@@ -91,9 +91,9 @@ class RawLogWriter:
             written = 0
             while written < len(frame):
                 written += os.write(self._descriptor, frame[written:])
-            began = time.monotonic()
+            began = monotonic_s()
             os.fsync(self._descriptor)
-            self.fsync_s = time.monotonic() - began
+            self.fsync_s = monotonic_s() - began
         except BaseException:
             self._failed = True
             raise

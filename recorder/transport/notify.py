@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+
+from recorder.clock import monotonic_ns
 
 READY = "READY=1"
 STOPPING_NOW = "STOPPING=1"
@@ -57,7 +58,7 @@ class Notifier:
 
     def reloading(self) -> None:
         """Say that a reload begins; `READY` ends it."""
-        self.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self.say("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
 
 
 def notifier_of_process() -> Notifier:

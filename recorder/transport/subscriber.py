@@ -7,10 +7,10 @@ outstanding, which is why there is never more than one.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from recorder.clock import wall_ns
 from recorder.logs import Log
 from recorder.subscriptions import Topic, Wish, group_wishes
 from recorder.transport.endings import DISCONNECTED, Broken
@@ -220,7 +220,7 @@ class Subscriber:
         topic = wish.topic(self._profile)
         for attempt in range(1, ACK_TRIES + 1):
             await self._uplink.take()
-            identifier = str(time.time_ns())
+            identifier = str(wall_ns())
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             self._asked = (identifier, answered)
             try:

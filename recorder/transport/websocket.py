@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,7 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from recorder.clock import stamp_line
+from recorder.clock import monotonic_ns, stamp_line, wall_ns
 from recorder.logs import Log
 from recorder.raw_line import RawLine
 from recorder.subscriptions import Topic, Wish
@@ -175,7 +174,7 @@ class Connection:
         TimeoutError   when no answer comes
         """
         assert self._socket is not None
-        identifier = str(time.time_ns())
+        identifier = str(wall_ns())
         answered = self._pings[identifier] = asyncio.get_running_loop().create_future()
         try:
             await self._send(self._socket, Control("ping", identifier))
@@ -202,7 +201,7 @@ class Connection:
         socket = self._socket = await self._open(session, bullet)
         self._append("open", {"endpoint": bullet.endpoint})
         self.is_open = True
-        self.opened_at = time.time_ns()
+        self.opened_at = wall_ns()
         self._log.info("connected", endpoint=bullet.endpoint)
         ending: dict[str, object] = {"reason": STOPPED}
         try:
@@ -274,7 +273,7 @@ class Connection:
     async def _read(self, socket: _Socket) -> None:
         """Stamp and append every frame. The hot loop: nothing else belongs here."""
         number = self.number
-        receive, wall_ns, mono_ns = socket.receive, time.time_ns, time.monotonic_ns
+        receive = socket.receive
         text, binary = aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY
         unheard = self._unheard
         while True:
@@ -283,14 +282,14 @@ class Connection:
             if kind is text:
                 data = message.data
                 now = wall_ns()
-                self._sink.append(RawLine("recv", now, mono_ns(), number, data))
+                self._sink.append(RawLine("recv", now, monotonic_ns(), number, data))
                 if _CONTROL.search(data, 0, _HEAD):
                     self._hear(data)
             elif kind is binary:
                 data = message.data
                 now = wall_ns()
                 fields = {"opcode": "binary"}
-                self._sink.append(RawLine("recv", now, mono_ns(), number, data, fields))
+                self._sink.append(RawLine("recv", now, monotonic_ns(), number, data, fields))
                 if _CONTROL.search(data, 0, _HEAD):
                     self._hear(data)
             elif kind is aiohttp.WSMsgType.ERROR:
@@ -346,7 +345,7 @@ class Connection:
         while True:
             await asyncio.sleep(bullet.ping_interval_ms * PING_SHARE / 1000)
             self._pong.clear()
-            await self._send(socket, Control("ping", str(time.time_ns() // 1_000_000)))
+            await self._send(socket, Control("ping", str(wall_ns() // 1_000_000)))
             while not self._pong.is_set():
                 self._held_back = self._sink.is_full
                 try:

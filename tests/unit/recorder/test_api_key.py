@@ -261,7 +261,7 @@ def test_a_key_goes_to_no_child_process() -> None:
 
 
 def test_signing_is_now_and_of_this_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recorder.api_key.time.time_ns", lambda: 1_547_015_186_532_999_999)
+    monkeypatch.setattr("recorder.api_key.wall_ns", lambda: 1_547_015_186_532_999_999)
     headers = ApiKey(KEY, SECRET, PASSPHRASE, "2").sign("GET", "/api/v1/user/api-key?a=b")
     assert headers == sign_headers(
         KEY, SECRET, PASSPHRASE, "2", "GET", "/api/v1/user/api-key?a=b", "", 1_547_015_186_532

@@ -217,7 +217,7 @@ def test_a_twin_that_took_long_is_left_for_a_later_transaction(
     catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr(catalog_writer.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(catalog_writer, "monotonic_s", lambda: clock[0])
     monkeypatch.setattr(
         catalog_writer, "write_file", _that_takes(2.0, clock, catalog_writer.write_file)
     )
