@@ -14,6 +14,7 @@ from recorder.pipeline.pipeline import PipelineError
 from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.disk import disk
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import (
     RawSegment,
@@ -161,4 +162,4 @@ def _forget(archive: ArchiveFolder, run_id: str, segments: list[RawSegment]) -> 
         archive.catalog.forget_run(run_id)
     archive.catalog.publish_parquet()
     for path in [*(archive.path / relative for relative in paths), *(s.path for s in segments)]:
-        path.unlink(missing_ok=True)
+        disk().unlink(path, missing_ok=True)

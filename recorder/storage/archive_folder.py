@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import sqlite3
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import TracebackType
 
 from recorder.errors import ArchiveLocked, ArchiveUnwritable, CatalogDamaged, NotAnArchive
 from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.disk import Lock, disk
 from recorder.storage.durable import make_folder
 from schemas.archive_layout import CATALOG_DB, LOCK, RAW, UNFINISHED_SUFFIX
 from schemas.datasets import DATASETS
@@ -35,45 +35,37 @@ class ArchiveFolder:
 
     def __init__(self, path: Path, *, must_exist: bool = False) -> None:
         self.path = path
-        if must_exist and not (path / CATALOG_DB).is_file():
+        if must_exist and not disk().is_file(path / CATALOG_DB):
             raise NotAnArchive(str(path))
         try:
             make_folder(path.absolute())
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock: Lock | None = disk().lock(path / LOCK, f"{os.getpid()}\n")
+        except BlockingIOError as error:
+            holder = f"process {error.filename}" if error.filename else "another process"
+            raise ArchiveLocked(str(path), holder) from None
         except OSError as error:
             raise ArchiveUnwritable(str(path), error.strerror or str(error)) from None
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._lock, 64, 0).decode(errors="replace").strip()
-            os.close(self._lock)
-            raise ArchiveLocked(
-                str(path), f"process {holder}" if holder else "another process"
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        try:
             self.catalog = CatalogWriter(path)
         except sqlite3.OperationalError as error:
-            os.close(self._lock)
+            self._lock.release()
             if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
                 raise OSError(errno.ENOSPC, "No space left", str(path / CATALOG_DB)) from None
             raise ArchiveUnwritable(str(path), f"{CATALOG_DB}: {error}") from None
         except sqlite3.DatabaseError as error:
-            os.close(self._lock)
+            self._lock.release()
             raise CatalogDamaged(str(path), str(error)) from None
         except BaseException:
-            os.close(self._lock)
+            self._lock.release()
             raise
 
     def close(self) -> None:
         """Give the archive free; a second time does nothing."""
-        if self._lock < 0:
+        if self._lock is None:
             return
         self.catalog.close()
-        os.ftruncate(self._lock, 0)
-        os.close(self._lock)
-        self._lock = -1
+        self._lock.release()
+        self._lock = None
 
     def __enter__(self) -> ArchiveFolder:
         """Return the open archive."""
@@ -101,7 +93,7 @@ class ArchiveFolder:
         folders = [(dataset, "date=*/symbol=*/*") for dataset in DATASETS]
         removed = []
         for folder, places in [*folders, (RAW, "*/*")]:
-            for path in sorted((self.path / folder).glob(places + UNFINISHED_SUFFIX)):
-                path.unlink()
+            for path in disk().glob(self.path / folder, places + UNFINISHED_SUFFIX):
+                disk().unlink(path)
                 removed.append(path.relative_to(self.path).as_posix())
         return removed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,8 @@ from recorder.errors import RecorderError
 from recorder.pipeline.output import Gap, InstrumentSeen, InstrumentsListed, Interval
 from recorder.pipeline.routes import Key
 from recorder.storage.catalog_reader import CatalogReader
-from recorder.storage.durable import beside, make_folder, publish_file, sync_folder, write_file
+from recorder.storage.disk import disk
+from recorder.storage.durable import beside, make_folder, publish_file, write_file
 from recorder.storage.trimming import trim
 from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT, RAW
 from schemas.catalog import CATALOG_VERSION, DDL, TABLES, Table
@@ -44,9 +43,7 @@ class CatalogWriter(CatalogReader):
     def __init__(self, archive: Path) -> None:
         self._archive = archive
         self._twin_due = 0.0
-        super().__init__(
-            sqlite3.connect(archive / CATALOG_DB, isolation_level=None, check_same_thread=False)
-        )
+        super().__init__(disk().connect(archive / CATALOG_DB))
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -58,7 +55,7 @@ class CatalogWriter(CatalogReader):
                     "record into it with the version of Booktape that wrote it, or a newer one",
                 )
             self._db.executescript(DDL)
-            sync_folder(archive)
+            disk().sync_folder(archive)
         except BaseException:
             self._db.close()
             raise
@@ -367,17 +364,18 @@ class CatalogWriter(CatalogReader):
     def _write_twin(self) -> None:
         root = self._archive / CATALOG_PARQUET
         make_folder(root)
-        versions = sorted(int(p.name) for p in root.iterdir() if p.name.isdecimal())
+        versions = sorted(int(name) for name in disk().names(root) if name.isdecimal())
         number = versions[-1] + 1 if versions else 1
         folder = root / str(number)
         make_folder(folder)
         for table in TABLES.values():
             target = folder / f"{table.name}.parquet"
-            pq.write_table(self._arrow(table), beside(target), compression="zstd")
+            with disk().create(beside(target)) as file:
+                pq.write_table(self._arrow(table), file, compression="zstd")
             publish_file(target)
         write_file(root / CURRENT, f"{number}\n".encode())
         for old in versions[: max(0, len(versions) + 1 - _KEPT_PARQUET_VERSIONS)]:
-            shutil.rmtree(root / str(old), ignore_errors=True)
+            disk().remove_tree(root / str(old))
 
     def _arrow(self, table: Table) -> pa.Table:
         rows = self._db.execute(f"SELECT {', '.join(table.names)} FROM {table.name}").fetchall()

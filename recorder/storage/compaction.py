@@ -14,6 +14,7 @@ from typing import Any
 
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.disk import disk
 from recorder.storage.part_writer import Part
 from schemas.datasets import BOOK_STREAMS
 
@@ -121,7 +122,7 @@ def publish(
         )
     if not swapped:
         for path in _unpublished(catalog, parts):
-            (archive / path).unlink(missing_ok=True)
+            disk().unlink(archive / path, missing_ok=True)
         return False
     catalog.publish_parquet(sparing=True)
     return True

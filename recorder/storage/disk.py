@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+# What a look at a file gives: bytes by their place, and where some are.
+View = mmap.mmap | bytes
+
 
 class Appender(Protocol):
     """A file that only grows, open for writing."""
@@ -66,7 +69,7 @@ class Disk:
         return path.read_bytes()
 
     @contextmanager
-    def view(self, path: Path) -> Iterator[mmap.mmap | bytes]:
+    def view(self, path: Path) -> Iterator[View]:
         """Look at the content of a file without reading all of it."""
         size = path.stat().st_size
         if not size:
@@ -108,7 +111,7 @@ class Disk:
     def names(self, folder: Path) -> list[str]:
         """Return the names in a folder, sorted; none where there is no folder."""
         try:
-            return sorted(os.listdir(folder))
+            return sorted(path.name for path in folder.iterdir())
         except FileNotFoundError:
             return []
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from recorder.storage.disk import disk
 from schemas.archive_layout import UNFINISHED_SUFFIX
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents, each name durable."""
-    if folder.is_dir():
+    if disk().is_folder(folder):
         return
     make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    disk().make_folder(folder)
+    disk().sync_folder(folder.parent)
 
 
 def beside(path: Path) -> Path:
@@ -34,16 +25,21 @@ def beside(path: Path) -> Path:
 def publish_file(path: Path) -> None:
     """Give the finished file beside `path` its name, durably."""
     unfinished = beside(path)
-    descriptor = os.open(unfinished, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    unfinished.rename(path)
-    sync_folder(path.parent)
+    disk().sync_file(unfinished)
+    disk().rename(unfinished, path)
+    disk().sync_folder(path.parent)
 
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a small file whole and durably, replacing what was there."""
-    beside(path).write_bytes(content)
+    with disk().create(beside(path)) as file:
+        file.write(content)
     publish_file(path)
+
+
+def move_file(path: Path, target: Path) -> None:
+    """Move a file to another folder of the archive, both names durable."""
+    make_folder(target.parent)
+    disk().rename(path, target)
+    disk().sync_folder(target.parent)
+    disk().sync_folder(path.parent)

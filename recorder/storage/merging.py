@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from recorder.errors import RecorderError
 from recorder.storage.compaction import CompactionTask
 from recorder.storage.content_hash import ContentHash
+from recorder.storage.disk import disk
 from recorder.storage.durable import beside, make_folder, publish_file
 from recorder.storage.part_writer import ROW_GROUP_ROWS, Part, open_writer, sha256_of
 from schemas.archive_layout import part_folder, part_path
@@ -84,7 +85,7 @@ def merge(archive: Path, task: CompactionTask) -> list[Part]:
 def _check_input(archive: Path, part: dict[str, Any]) -> None:
     path = archive / part["path"]
     try:
-        sound = path.stat().st_size == part["bytes"] and sha256_of(path) == part["sha256"]
+        sound = disk().size(path) == part["bytes"] and sha256_of(path) == part["sha256"]
     except FileNotFoundError:
         raise CompactionRefused(part["path"], "it is missing") from None
     if not sound:
@@ -108,7 +109,7 @@ def _check_content(task: CompactionTask, read: ContentHash, written: ContentHash
 
 
 def _row_groups(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as file:
+    with disk().open(path) as content, pq.ParquetFile(content) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=schema.names, use_threads=False)
             yield table.cast(schema) if table.schema != schema else table
@@ -165,6 +166,7 @@ class _Merger:
         make_folder(self._folder)
         self._outputs: list[_Output] = []
         self._writer: pq.ParquetWriter | None = None
+        self._file: BinaryIO | None = None
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._books = sorted(_books_by_row(task), key=lambda book: book[0])
@@ -191,11 +193,9 @@ class _Merger:
 
     def clear(self) -> None:
         """Remove the files that got no name."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._close_file()
         for output in self._outputs:
-            output.path.unlink(missing_ok=True)
+            disk().unlink(output.path, missing_ok=True)
 
     def _flush(self, *, whole: bool) -> None:
         while self._pending_rows >= ROW_GROUP_ROWS or (whole and self._pending_rows):
@@ -210,7 +210,8 @@ class _Merger:
             name = f"{first['stream']}-{first['run_id']}-{os.getpid()}-{len(self._outputs)}.parquet"
             begin = self._outputs[-1].first + self._outputs[-1].rows if self._outputs else 0
             self._outputs.append(_Output(beside(self._folder / name), begin))
-            self._writer = open_writer(self._outputs[-1].path, self._schema)
+            self._file = disk().create(self._outputs[-1].path)
+            self._writer = open_writer(self._file, self._schema)
         self._outputs[-1].describe(group)
         self._writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
 
@@ -219,12 +220,19 @@ class _Merger:
         self._flush(whole=True)
         if self._writer is None:
             return
-        self._writer.close()
-        self._writer = None
+        self._close_file()
         output = self._outputs[-1]
         while self._books and self._books[0][0] < output.first + output.rows:
             row, book = self._books.pop(0)
             output.full_books.append({**book, "row_first": row - output.first})
+
+    def _close_file(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def _books_by_row(task: CompactionTask) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -294,7 +302,7 @@ def _all_named(archive: Path, task: CompactionTask, outputs: list[_Output]) -> l
         parts += (_named(archive, task, output) for output in outputs)
     except BaseException:
         for part in parts:
-            (archive / part.row["path"]).unlink(missing_ok=True)
+            disk().unlink(archive / part.row["path"], missing_ok=True)
         raise
     return parts
 
@@ -312,14 +320,14 @@ def _named(archive: Path, task: CompactionTask, output: _Output) -> Part:
         sha256[:12],
     )
     target = archive / relative
-    output.path.rename(beside(target))
+    disk().rename(output.path, beside(target))
     output.path = beside(target)
     publish_file(target)
     row = {
         **first,
         "path": relative,
         "rows": output.rows,
-        "bytes": target.stat().st_size,
+        "bytes": disk().size(target),
         "sha256": sha256,
         "ts_first": output.ts_first,
         "ts_last": output.ts_last,

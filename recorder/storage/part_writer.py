@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from recorder.pipeline.output import FullBook, Rows
 from recorder.storage.batch import table_of
+from recorder.storage.disk import disk
 from recorder.storage.durable import beside, make_folder, publish_file
 from schemas.archive_layout import part_folder, part_path
 from schemas.datasets import SCHEMA_VERSION, WORD
@@ -115,14 +116,15 @@ def write_part(archive: Path, run_id: str, rows: PartRows, ts_published: int) ->
     draft = folder / f"{first.stream}-{run_id}.parquet"
     unfinished = beside(draft)
     write_table(table, unfinished)
-    written = pq.read_metadata(unfinished).num_rows
+    with disk().open(unfinished) as file:
+        written = pq.read_metadata(file).num_rows
     if written != rows.rows:
         raise OSError(f"part {unfinished} reads back {written} of {rows.rows} rows")
     sha256 = sha256_of(unfinished)
     ts_first, ts_last = int(first.known[0]), int(last.known[-1])
     relative = part_path(dataset, rows.date, symbol, ts_first, ts_last, sha256[:12])
     target = archive / relative
-    unfinished.rename(beside(target))
+    disk().rename(unfinished, beside(target))
     publish_file(target)
     sequences = [batch.columns["sequence"] for batch in rows.batches]
     return Part(
@@ -134,7 +136,7 @@ def write_part(archive: Path, run_id: str, rows: PartRows, ts_published: int) ->
             "stream": first.stream,
             "run_id": run_id,
             "rows": rows.rows,
-            "bytes": target.stat().st_size,
+            "bytes": disk().size(target),
             "sha256": sha256,
             "ts_first": ts_first,
             "ts_last": ts_last,
@@ -151,12 +153,12 @@ def write_part(archive: Path, run_id: str, rows: PartRows, ts_published: int) ->
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a dataset's table with the encodings that fit each column."""
-    with open_writer(path, table.schema) as writer:
+    with disk().create(path) as file, open_writer(file, table.schema) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
 
-def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a file for a dataset's tables, with the encodings that fit each column."""
+def open_writer(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+    """Write a dataset's tables into a file, with the encodings that fit each column."""
     words = [field.name for field in schema if field.type == WORD]
     scales = [name for name in schema.names if name.endswith("_scale")]
     prices = [name for name in schema.names if name.endswith("price_mantissa")]
@@ -166,7 +168,7 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         if name.endswith("_mantissa") and name not in prices
     }
     return pq.ParquetWriter(
-        path,
+        file,
         schema.with_metadata({"booktape_schema": SCHEMA_VERSION}),
         compression="zstd",
         compression_level=3,
@@ -179,7 +181,7 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file's bytes."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with disk().open(path) as file:
         while chunk := file.read(_SHA_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

@@ -6,8 +6,6 @@ behind it. A segment that was repacked begins with a skippable frame that says s
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,8 @@ from recorder.raw_line import (
     decode_line,
     encode_line,
 )
-from recorder.storage.durable import make_folder, sync_folder
+from recorder.storage.disk import Appender, View, disk
+from recorder.storage.durable import make_folder
 from schemas.archive_layout import RAW, RAW_SUFFIX, parse_raw_segment_name, raw_segment_path
 from schemas.timestamps import NS_PER_S, date_of
 
@@ -64,7 +63,7 @@ class RawLogWriter:
         self._segment_bytes = segment_bytes
         self._number = 0
         self._opened_at = 0
-        self._descriptor = -1
+        self._file: Appender | None = None
         self._failed = False
         self._compressor = zstandard.ZstdCompressor(
             level=LEVEL, write_checksum=True, write_content_size=True
@@ -86,13 +85,11 @@ class RawLogWriter:
         ts = lines[0].ts_recv
         frame = self._compressor.compress(b"".join(map(encode_line, lines)))
         try:
-            if self._descriptor < 0 or self._is_full(ts):
-                self._open_segment(ts)
-            written = 0
-            while written < len(frame):
-                written += os.write(self._descriptor, frame[written:])
+            if self._file is None or self._is_full(ts):
+                self._file = self._open_segment(ts)
+            self._file.write(frame)
             began = monotonic_s()
-            os.fsync(self._descriptor)
+            self._file.sync()
             self.fsync_s = monotonic_s() - began
         except BaseException:
             self._failed = True
@@ -103,9 +100,9 @@ class RawLogWriter:
 
     def close(self) -> None:
         """Close the open segment."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _is_full(self, ts: int) -> bool:
         return (
@@ -114,7 +111,7 @@ class RawLogWriter:
             or date_of(ts) != date_of(self._opened_at)
         )
 
-    def _open_segment(self, ts: int) -> None:
+    def _open_segment(self, ts: int) -> Appender:
         self.close()
         self._number += 1
         self._opened_at = ts
@@ -122,8 +119,9 @@ class RawLogWriter:
         self.path = raw_segment_path(date_of(ts), self._run_id, self._number)
         path = self._archive / self.path
         make_folder(path.parent)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        sync_folder(path.parent)
+        file = disk().append_to(path)
+        disk().sync_folder(path.parent)
+        return file
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ class RawSegment:
 def list_segments(archive: Path) -> dict[str, list[RawSegment]]:
     """Return the segments of every run, in order; runs sorted by name."""
     segments: dict[str, list[RawSegment]] = {}
-    for path in sorted((archive / RAW).glob(f"*/*{RAW_SUFFIX}")):
+    for path in disk().glob(archive / RAW, f"*/*{RAW_SUFFIX}"):
         run_id, number = parse_raw_segment_name(path.name)
         segments.setdefault(run_id, []).append(RawSegment(path, run_id, number))
     for run_segments in segments.values():
@@ -198,7 +196,7 @@ def segment_content(path: Path) -> Iterator[bytes]:
 
 def is_repacked(path: Path) -> bool:
     """Say whether a segment has been repacked, by its first bytes."""
-    with path.open("rb") as file:
+    with disk().open(path) as file:
         return file.read(len(REPACKED_MARK)) == REPACKED_MARK
 
 
@@ -235,11 +233,9 @@ def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0) -> int:
         good = frame.end
     if good < durable_bytes:
         raise RawLogDamaged(str(segment.path), good, f"{durable_bytes} bytes had been made durable")
-    size = segment.path.stat().st_size
+    size = disk().size(segment.path)
     if good < size:
-        with segment.path.open("r+b") as file:
-            file.truncate(good)
-            os.fsync(file.fileno())
+        disk().cut(segment.path, good)
     return size - good
 
 
@@ -255,10 +251,8 @@ class _Frame:
 
 def _frames(path: Path, *, tolerate_torn_tail: bool) -> Iterator[_Frame]:
     """Yield each whole frame, and each stretch of damage between two of them."""
-    size = path.stat().st_size
-    if not size:
-        return  # opened, and no commit got into it
-    with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+    with disk().view(path) as data:
+        size = len(data)  # 0: opened, and no commit got into it
         start = len(REPACKED_MARK) if data[: len(REPACKED_MARK)] == REPACKED_MARK else 0
         while start < size:
             damage = None
@@ -278,7 +272,7 @@ class _NoFrame(Exception):
     """No whole frame begins here."""
 
 
-def _read_frame(data: mmap.mmap, start: int) -> tuple[int, bytes]:
+def _read_frame(data: View, start: int) -> tuple[int, bytes]:
     """Return the end and the content of the frame that begins at `start`.
 
     Raises
@@ -301,7 +295,7 @@ def _read_frame(data: mmap.mmap, start: int) -> tuple[int, bytes]:
     return at - len(frame.unused_data), b"".join(content)
 
 
-def _next_frame(data: mmap.mmap, start: int) -> int | None:
+def _next_frame(data: View, start: int) -> int | None:
     """Return where the next whole frame begins, at `start` or behind it."""
     found = data.find(FRAME_MAGIC, start)
     while found >= 0:

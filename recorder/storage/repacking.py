@@ -16,6 +16,7 @@ import zstandard
 
 from recorder.errors import RawLogDamaged
 from recorder.storage.catalog_reader import CatalogReader
+from recorder.storage.disk import disk
 from recorder.storage.durable import beside, publish_file
 from recorder.storage.raw_log import (
     REPACKED_MARK,
@@ -53,7 +54,7 @@ def plan(archive: Path, catalog: CatalogReader) -> list[Path]:
             segment.path
             for segment in closed
             if segment.path.relative_to(archive).as_posix() not in gone
-            and segment.path.stat().st_size
+            and disk().size(segment.path)
             and not is_repacked(segment.path)
         ]
     return found
@@ -70,12 +71,12 @@ def repack(path: Path) -> RepackResult:
     FileNotFoundError   when retention took it meanwhile
     OSError             when the disk refuses; the segment stays as it is
     """
-    before = path.stat().st_size
+    before = disk().size(path)
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
     unfinished = beside(path)
     digest = hashlib.sha256()
     try:
-        with unfinished.open("wb") as file:
+        with disk().create(unfinished) as file:
             file.write(REPACKED_MARK)
             for content in _joined(segment_content(path)):
                 digest.update(content)
@@ -85,12 +86,12 @@ def repack(path: Path) -> RepackResult:
             written.update(content)
         if written.digest() != digest.digest():
             raise RawLogDamaged(str(unfinished), 0, "it did not read back as it was written")
-        if not path.exists():
+        if not disk().is_file(path):
             raise FileNotFoundError(f"{path} went while it was repacked")
         publish_file(path)
     finally:
-        unfinished.unlink(missing_ok=True)
-    return RepackResult(path, before, path.stat().st_size)
+        disk().unlink(unfinished, missing_ok=True)
+    return RepackResult(path, before, disk().size(path))
 
 
 def _joined(frames: Iterator[bytes]) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.disk import disk
 from schemas.timestamps import NS_PER_S
 
 
@@ -50,7 +51,7 @@ def remove_replaced(
         catalog.publish_parquet()
     for part in due:
         path = archive / part["path"]
-        path.unlink(missing_ok=True)
+        disk().unlink(path, missing_ok=True)
         remove_empty(path.parent, archive)
     with catalog.transaction():
         catalog.forget_parts([part["path"] for part in due])

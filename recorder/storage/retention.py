@@ -13,6 +13,7 @@ from typing import Any
 
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.disk import disk
 from recorder.storage.raw_log import RawSegment, list_segments
 from recorder.storage.replaced_files import remove_empty
 from schemas.archive_layout import RAW
@@ -136,7 +137,7 @@ def apply(archive: Path, catalog: CatalogWriter, planned: RetentionPlan, ts_now:
     for segments in list_segments(archive).values():
         for segment in segments:
             if segment.path.relative_to(archive).as_posix() in removed:
-                segment.path.unlink(missing_ok=True)
+                disk().unlink(segment.path, missing_ok=True)
                 remove_empty(segment.path.parent, archive / RAW)
 
 
@@ -197,7 +198,7 @@ def _raw_unit(archive: Path, segment: RawSegment, ended: set[str]) -> _Unit:
         "stream": None,
         "run_id": segment.run_id,
         "rows": None,
-        "bytes": segment.path.stat().st_size,
+        "bytes": disk().size(segment.path),
     }
     return _Unit(date, RAW, "", [row], is_needed=segment.run_id not in ended)
 

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recorder.storage.catalog_writer import CatalogWriter
-from recorder.storage.durable import make_folder, sync_folder
+from recorder.storage.disk import disk
+from recorder.storage.durable import move_file
 from recorder.storage.part_writer import sha256_of
 from recorder.storage.raw_log import list_segments, missing_numbers
 from schemas.archive_layout import SET_ASIDE, UNFINISHED_SUFFIX, symbol_of_folder
@@ -65,7 +66,7 @@ def settle_strays(archive: Path, catalog: CatalogWriter, ts_now: int) -> Strays:
     from_raw_log = _runs_to_be_finished(archive, catalog)
     for unit, group in groupby(strays, key=_unit):
         rows = list(group)
-        gone = [part for part in live.get(unit, []) if not (archive / part["path"]).is_file()]
+        gone = [part for part in live.get(unit, []) if not disk().is_file(archive / part["path"])]
         taken_in = _take_in(catalog, rows, live.get(unit, []), gone, ts_now)
         settled.taken_in += taken_in
         paths = [row["path"] for row in rows if row["path"] not in taken_in]
@@ -75,21 +76,22 @@ def settle_strays(archive: Path, catalog: CatalogWriter, ts_now: int) -> Strays:
         else:
             settled.set_aside += paths
     for path in settled.removed:
-        (archive / path).unlink()
+        disk().unlink(archive / path)
     for path in settled.set_aside:
-        _move(archive / path, archive / SET_ASIDE / path)
+        move_file(archive / path, archive / SET_ASIDE / path)
     return settled
 
 
 def set_aside_paths(archive: Path) -> list[str]:
     """Return the paths of the parts that lie set aside, relative to the archive."""
     folder = archive / SET_ASIDE
-    return sorted(p.relative_to(archive).as_posix() for p in folder.rglob("*") if p.is_file())
+    files = (path for path in disk().glob(folder, "**/*") if disk().is_file(path))
+    return [path.relative_to(archive).as_posix() for path in files]
 
 
 def _unknown(archive: Path, known: set[str]) -> Iterator[str]:
     for dataset in DATASETS:
-        for path in sorted((archive / dataset).glob("date=*/symbol=*/*")):
+        for path in disk().glob(archive / dataset, "date=*/symbol=*/*"):
             relative = path.relative_to(archive).as_posix()
             if relative not in known and not relative.endswith(UNFINISHED_SUFFIX):
                 yield relative
@@ -185,7 +187,8 @@ def _describe(archive: Path, path: str) -> dict[str, Any] | None:
     wanted = ["ts_recv", "held_ns", "ordinal", "sequence", "run_id"]
     wanted += ["book"] if dataset == "book_snapshots" else []
     try:
-        table = pq.read_table(archive / path, columns=wanted, partitioning=None)
+        with disk().open(archive / path) as file:
+            table = pq.read_table(file, columns=wanted)
     except (pa.ArrowException, OSError):
         return None
     if not len(table):
@@ -200,7 +203,7 @@ def _describe(archive: Path, path: str) -> dict[str, Any] | None:
         "stream": table["book"][0].as_py() if "book" in wanted else DATASETS[dataset].streams[0],
         "run_id": table["run_id"][0].as_py(),
         "rows": len(table),
-        "bytes": (archive / path).stat().st_size,
+        "bytes": disk().size(archive / path),
         "sha256": sha256,
         "ts_first": known[0].as_py(),
         "ts_last": known[-1].as_py(),
@@ -219,10 +222,3 @@ def _unit(row: dict[str, Any]) -> _Unit:
 
 def _in_order(row: dict[str, Any]) -> tuple[Any, ...]:
     return (_unit(row), row["ordinal_first"], row["ts_first"], row["ordinal_last"])
-
-
-def _move(path: Path, target: Path) -> None:
-    make_folder(target.parent)
-    path.rename(target)
-    sync_folder(target.parent)
-    sync_folder(path.parent)

@@ -72,7 +72,7 @@ class KillSwitch:
         patch.setattr(os, "fsync", fsync)
         patch.setattr(Path, "rename", rename)
         patch.setattr(
-            catalog_writer.sqlite3, "connect", lambda *a, **k: connect(*a, factory=Connection, **k)
+            sqlite3, "connect", lambda *a, **k: connect(*a, factory=Connection, **k)
         )
 
     def step(self) -> None:

@@ -14,7 +14,7 @@ from recorder.errors import ArchiveLocked
 from recorder.pipeline.output import ArmTimer, RequestBook
 from recorder.raw_line import RawLine
 from recorder.recording import Recording, RecordingSettings, new_run_id
-from recorder.storage import raw_log
+from recorder.storage import disk
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import list_segments, read_run
@@ -53,7 +53,7 @@ def test_acknowledged_is_counted_after_the_fsync(
     ]
     tape.commit(frames(4, 2, connection=2))
     assert dict(tape.durable) == {1: 3, 2: 2}
-    monkeypatch.setattr(raw_log.os, "fsync", _fail)
+    monkeypatch.setattr(disk.os, "fsync", _fail)
     with pytest.raises(OSError, match="disk"):
         tape.commit(frames(6, 5))
     monkeypatch.undo()
@@ -74,7 +74,7 @@ def test_nothing_is_looked_at_before_it_is_durable(
     tape = Recording.create(tmp_path, RecordingSettings())
     begin(tape)
     before = tape.counts()
-    monkeypatch.setattr(raw_log.os, "fsync", _fail)
+    monkeypatch.setattr(disk.os, "fsync", _fail)
     with pytest.raises(OSError, match="disk"):
         tape.commit(frames(1, 1))
     assert tape.counts() == before

@@ -11,7 +11,7 @@ import pytest
 
 from recorder.errors import RawLogDamaged
 from recorder.raw_line import RAW_LOG_DAMAGED, RawLine, encode_line
-from recorder.storage import raw_log
+from recorder.storage import disk, raw_log
 from recorder.storage.raw_log import (
     RawLogWriter,
     RawSegment,
@@ -199,10 +199,10 @@ def test_nothing_is_written_behind_a_frame_that_failed(
     log.append(batches[0])
     real = os.write
 
-    monkeypatch.setattr(raw_log.os, "write", _fails_after(real, 10))
+    monkeypatch.setattr(disk.os, "write", _fails_after(real, 10))
     with pytest.raises(OSError, match="No space"):
         log.append(batches[1])
-    monkeypatch.setattr(raw_log.os, "write", real)
+    monkeypatch.setattr(disk.os, "write", real)
     assert (log.lines, log.bytes) == (2, only_segment(tmp_path).path.stat().st_size - 10)
     with pytest.raises(OSError, match="failed before"):
         log.append(batches[2])
