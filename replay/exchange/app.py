@@ -14,6 +14,7 @@ from replay.exchange.dialects import DIALECTS
 from replay.exchange.events import EventPlan
 from replay.exchange.faults import FaultPlan
 from replay.exchange.faulty_line import FaultyLine
+from replay.exchange.frame_log import FrameLog
 from replay.exchange.hub import Hub
 from replay.exchange.later_pushes import LATER_EVERY_NS, LaterPushes
 from replay.exchange.periodic import (
@@ -99,6 +100,8 @@ class ExchangeServer:
         Age at which tokens and connections end; None: as the dialect has it.
     request_log : RequestLog or None
         Where everything clients ask is written down.
+    frame_log : FrameLog or None
+        Numbers everything websocket clients are sent.
     ping_interval_ms : int or None
         Told to clients by bullet-public; None: as the dialect has it.
     ping_timeout_ms : int
@@ -117,6 +120,7 @@ class ExchangeServer:
         keys: ApiKeys | None = None,
         token_life_ns: int | None = None,
         request_log: RequestLog | None = None,
+        frame_log: FrameLog | None = None,
         ping_interval_ms: int | None = None,
         ping_timeout_ms: int = 10_000,
     ) -> None:
@@ -140,6 +144,7 @@ class ExchangeServer:
         self._snapshots = SnapshotPushes(source, self.hub, self.dialect.snapshots)
         self._later = LaterPushes(source, self.hub)
         self._log = request_log or RequestLog()
+        self._frame_log = frame_log if frame_log is not None and frame_log.is_wanted else None
         rest = self._limits.rest or self.dialect.profile.limits.rest
         self._quotas = {pool: self.dialect.quota(rate) for pool, rate in rest.items()}
         self._connect_windows: dict[str, SlidingWindow] = {}
@@ -295,6 +300,7 @@ class ExchangeServer:
             limits.session,
             line,
             self._log,
+            self._frame_log,
         )
         self.sessions[session] = remote
         self._log.write("open", now, connection=connection)

@@ -28,6 +28,7 @@ from replay.exchange.errors import (
 )
 from replay.exchange.events import EventPlan
 from replay.exchange.faults import FaultPlan, parse_fault
+from replay.exchange.frame_log import FrameLog
 from replay.exchange.line_file import LineFile
 from replay.exchange.request_log import RequestLog
 from replay.exchange.synthetic.flow import USUAL_LEVELS
@@ -114,6 +115,8 @@ class Options:
     order_log: Path | None
     fault_log: Path | None
     request_log: Path | None
+    frame_log: Path | None
+    number_frames: bool
     for_ns: int | None
     port_file: Path | None
     limits: bool
@@ -177,6 +180,8 @@ class Options:
 @click.option("--order-log", type=click.Path(path_type=Path), help="Every event [.zst].")
 @click.option("--fault-log", type=click.Path(path_type=Path), help="Every fault [.zst].")
 @click.option("--request-log", type=click.Path(path_type=Path), help="Every request [.zst].")
+@click.option("--frame-log", type=click.Path(path_type=Path), help="Every frame's crc32 [.zst].")
+@click.option("--number-frames", is_flag=True, help="Tell each message its number, as `frame`.")
 @click.option("--for", "for_", metavar="TIME", help="Stop by itself after 30s, 5m …")
 @click.option("--port-file", type=click.Path(path_type=Path), help="Write the port there.")
 @click.option("--no-limits", is_flag=True, help="Lift the dialect's request limits.")
@@ -203,6 +208,8 @@ def exchange_command(
     order_log: Path | None,
     fault_log: Path | None,
     request_log: Path | None,
+    frame_log: Path | None,
+    number_frames: bool,
     for_: str | None,
     port_file: Path | None,
     no_limits: bool,
@@ -232,6 +239,8 @@ def exchange_command(
             order_log,
             fault_log,
             request_log,
+            frame_log,
+            number_frames,
             None if for_ is None else parse_duration(for_),
             port_file,
             not no_limits,
@@ -295,6 +304,9 @@ async def run_exchange(options: Options) -> None:
             keys=keys,
             token_life_ns=options.token_life_ns,
             request_log=RequestLog(_open(files, options.request_log)),
+            frame_log=FrameLog(
+                _open(files, options.frame_log), writes_numbers=options.number_frames
+            ),
             ping_interval_ms=options.ping_interval_ms,
             ping_timeout_ms=options.ping_timeout_ms,
         )

@@ -12,6 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from replay.exchange.dialect import Dialect
 from replay.exchange.faulty_line import Cut, FaultyLine
+from replay.exchange.frame_log import FrameLog
 from replay.exchange.frames import Opcode, encode_frame
 from replay.exchange.hub import Hub, Topic
 from replay.exchange.rate_limit import SlidingWindow
@@ -100,6 +101,8 @@ class Session:
         Aborted when the connection is cut.
     line : FaultyLine or None
         The faults on the way to this client; None: none can happen.
+    frame_log : FrameLog or None
+        Numbers what is sent; None: nobody counts.
     """
 
     connection: str
@@ -111,10 +114,12 @@ class Session:
     limits: SessionLimits
     line: FaultyLine | None = None
     log: RequestLog = field(default_factory=RequestLog)
+    frame_log: FrameLog | None = None
     cut_because: str | None = None
     topics: set[Topic] = field(default_factory=set)
     _queue: deque[tuple[bytes, Opcode]] = field(default_factory=deque)
     _queued_bytes: int = 0
+    _written: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _last_ping: int = 0
     _opened: int = 0
@@ -238,6 +243,12 @@ class Session:
                     return
                 taken = [queue.popleft() for _ in range(min(len(queue), _FRAMES_PER_WRITE))]
                 self._queued_bytes -= sum(len(data) for data, _ in taken)
+                if self.frame_log is not None:
+                    # Only here is a frame sure to be sent, and what came before it as well.
+                    taken = self.frame_log.number(
+                        self.connection, self._written + 1, taken, self.source.now()
+                    )
+                self._written += len(taken)
                 transport.write(b"".join([encode_frame(*frame) for frame in taken]))
             self._wake.clear()
             await self._wake.wait()
