@@ -36,6 +36,26 @@ REPACKED_MARK = struct.pack("<II", 0x184D2A5B, len(REPACKED)) + REPACKED
 _FIRST_BYTES = 4 * 1024  # about a group commit; longer ones are read in growing steps
 
 
+@dataclass(frozen=True, slots=True)
+class RawPosition:
+    """A place between two frames of a run's raw log.
+
+    Attributes
+    ----------
+    segment : int   number of a segment, from 1
+    offset : int    bytes of that segment that lie before it
+    lines : int     lines of the run that lie before it
+    """
+
+    segment: int
+    offset: int
+    lines: int
+
+
+BEGINNING = RawPosition(1, 0, 0)
+"""Where every run begins."""
+
+
 class RawLogWriter:
     """Append group commits of one run.
 
@@ -62,12 +82,22 @@ class RawLogWriter:
         self._run_id = run_id
         self._segment_bytes = segment_bytes
         self._number = 0
+        self._paths: dict[int, str] = {}
         self._opened_at = 0
         self._file: Appender | None = None
         self._failed = False
         self._compressor = zstandard.ZstdCompressor(
             level=LEVEL, write_checksum=True, write_content_size=True
         )
+
+    def path_of(self, number: int) -> str:
+        """Return the path of one of this run's segments, relative to the archive."""
+        return self._paths[number]
+
+    @property
+    def position(self) -> RawPosition:
+        """Behind everything that is durable."""
+        return RawPosition(max(self._number, 1), self.bytes, self.lines)
 
     def append(self, lines: Sequence[RawLine]) -> int:
         """Append lines as one zstd frame and fsync.
@@ -117,6 +147,7 @@ class RawLogWriter:
         self._opened_at = ts
         self.bytes = 0
         self.path = raw_segment_path(date_of(ts), self._run_id, self._number)
+        self._paths[self._number] = self.path
         path = self._archive / self.path
         make_folder(path.parent)
         file = disk().append_to(path)
