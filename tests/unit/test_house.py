@@ -21,6 +21,16 @@ TOP_LEVEL = {
 }  # fmt: skip
 # Unit tests of the house as a whole: they mirror no module.
 HOUSE_WIDE = {"test_house.py", "test_no_trading.py"}
+# What a simulated disk must see all of, beside `recorder/storage/`.
+RECORDING_PATH = {"recorder/recording.py", "recorder/recovery.py", "recorder/run_writer.py"}
+OFF_THE_RECORDING_PATH = {
+    "recorder/storage/disk.py",  # the one place
+    "recorder/storage/backup.py",  # copies by SQLite itself
+    "recorder/storage/catalog_reader.py",  # these three look at an archive somebody may be writing
+    "recorder/storage/disk_usage.py",
+    "recorder/storage/known_symbols.py",
+    "recorder/storage/replaced_files.py",  # empty folders, whose loss or return means nothing
+}
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
@@ -183,6 +193,35 @@ def test_kernels_import_numpy_and_numba_only() -> None:
                 if name.partition(".")[0] not in allowed and not name.startswith("replay.kernels")
             ]
     assert strangers == []
+
+
+def test_one_module_of_the_recorder_reads_clocks() -> None:
+    # The demo drives a recorder from outside, by the clock of whoever watches it.
+    found = {
+        name
+        for name in _tracked()
+        if name.startswith("recorder/") and re.search(r"^(import|from) time\b", _text(name), re.M)
+    }
+    assert found == {"recorder/clock.py", "recorder/demo.py"}
+
+
+def test_what_is_recorded_reaches_the_disk_through_one_module() -> None:
+    touching = {
+        "open", "unlink", "rename", "rmdir", "mkdir", "stat", "glob", "rglob", "iterdir", "is_dir",
+        "is_file", "exists", "read_bytes", "read_text", "write_bytes", "write_text", "fsync",
+    }  # fmt: skip
+    found = {
+        f"{name}: {ast.unparse(call.func)}"
+        for name in _tracked()
+        if name.startswith("recorder/storage/") or name in RECORDING_PATH
+        if name not in OFF_THE_RECORDING_PATH
+        for call in ast.walk(ast.parse(_text(name)))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in touching
+        and ast.unparse(call.func.value) != "disk()"
+    }
+    assert not found
 
 
 def test_every_dependency_has_its_reason() -> None:
