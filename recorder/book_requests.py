@@ -6,6 +6,10 @@ time; one that comes after a while is a new need and goes out immediately.
 
 A partial book is asked for again to know more of it (a re-seed). That can wait, and is spaced in
 the same way; a stream without a book cannot, so its question takes the place of the other.
+
+After a reconnect every stream wants a book at once and the budget gives a few a second: the busiest
+streams go first, by the rows recorded of them so far. Before anything is recorded that is the order
+of the symbols as they are configured, or of their turnover.
 """
 
 from __future__ import annotations
@@ -141,7 +145,14 @@ class BookRequests:
 
     async def _wait_turn(self, key: Key) -> None:
         source, path = self._source(key)
-        await self._rest.wait_turn(path, signed=source.signed)
+        await self._rest.wait_turn(path, signed=source.signed, rank=lambda: self._rank(key))
+
+    def _rank(self, key: Key) -> tuple[int, int]:
+        """Rank a question that waits: before everything else without a book, after it with one."""
+        if (seed := self._wanted.get(key)) is not None:
+            return 0, -seed.traffic
+        reseed = self._deeper.get(key)
+        return 2, 0 if reseed is None else -reseed.traffic
 
     def _delay_s(self, key: Key, purpose: str) -> float:
         """Return how long a question waits: nothing, unless it repeats one just answered."""

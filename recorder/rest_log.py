@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from recorder.clock import stamp_line
 from recorder.raw_line import RawLine
+from recorder.transport.rate_limit import Rank, no_rank
 from recorder.transport.rest import RestClient, RestFailed, RestReply
 
 
@@ -40,9 +41,9 @@ class LoggedRest:
         await self.wait_turn(path, signed=signed)
         return await self.ask_now(path, signed=signed, **fields)
 
-    async def wait_turn(self, path: str, *, signed: bool = False) -> None:
+    async def wait_turn(self, path: str, *, signed: bool = False, rank: Rank = no_rank) -> None:
         """Wait until the budget has room for one request of this path."""
-        await self._client.wait_turn(path, signed=signed)
+        await self._client.wait_turn(path, signed=signed, rank=rank)
 
     async def ask_now(self, path: str, *, signed: bool = False, **fields: object) -> RestReply:
         """GET and log as `ask` does; the caller has waited for its turn.

@@ -174,7 +174,7 @@ class BookStream:
         """Want to know more levels when the touch has come near a bound."""
         if not self._reseeding.wanted and self._is_near_bound and self._is_partial:
             self._reseeding.wanted = True
-            output.commands.append(Reseed(self.symbol, self.stream))
+            output.commands.append(Reseed(self.symbol, self.stream, self._next_ordinal))
 
     @property
     def _widens_now(self) -> bool:
@@ -239,7 +239,8 @@ class BookStream:
                 case HealGap():
                     self._heal_gap(action, output)
                 case RequestSnapshot():
-                    output.commands.append(RequestBook(self.symbol, self.stream, action.request_id))
+                    asked = (self.symbol, self.stream, action.request_id, self._next_ordinal)
+                    output.commands.append(RequestBook(*asked))
                 case StartTimer():
                     output.commands.append(ArmTimer(self.symbol, self.stream, action.timer_id))
 

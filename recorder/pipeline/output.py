@@ -20,11 +20,17 @@ NO_SCALE = -1
 
 @dataclass(frozen=True, slots=True)
 class RequestBook:
-    """Ask the venue for the full book of a stream and log the answer with this id."""
+    """Ask the venue for the full book of a stream and log the answer with this id.
+
+    Attributes
+    ----------
+    traffic : int   rows of the stream so far: of many that wait, the busiest is asked for first
+    """
 
     symbol: str
     stream: str
     request_id: int
+    traffic: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,15 @@ class Reseed:
 
     It may be asked late or not at all: the rows depend on the lines of the question and its
     outcome only, and what is not known yet stays marked.
+
+    Attributes
+    ----------
+    traffic : int   as of `RequestBook`
     """
 
     symbol: str
     stream: str
+    traffic: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

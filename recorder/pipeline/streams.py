@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
+from recorder.book import L2Book
+from recorder.book.l3 import Oddities
 from recorder.pipeline.book_stream import BookStream
 from recorder.pipeline.decode import L2Batch, L3Batch
 from recorder.pipeline.output import Output
@@ -11,8 +14,12 @@ from recorder.pipeline.push_stream import PushStream
 from recorder.pipeline.routes import MATCH_TOPIC, Carriage, Key
 from recorder.pipeline.trade_stream import TradeStream
 from recorder.stitch.events import Event, Snapshot, StreamDown, StreamUp
+from recorder.stitch.machine import Counters
 from recorder.stitch.rules import ContinuityRule
 from schemas.datasets import BOOK_STREAMS
+
+_COUNTERS = tuple(each.name for each in fields(Counters))
+_ODDITIES = tuple(each.name for each in fields(Oddities))
 
 
 class Streams:
@@ -94,6 +101,7 @@ class Streams:
                 "gaps": machine.counters.gaps,
                 "gap": gap.reason if gap else None,
                 "live": book.live,
+                "tally": tally_of(book),
             }
         for key, push in self._pushes.items():
             status[key] = {"state": "up" if push.up else "down", "sequence": push.last_sequence}
@@ -216,3 +224,13 @@ class Streams:
     def _has_l3_twin(self, key: Key) -> bool:
         """Say whether level 3 brings every row of this stream, too."""
         return key[1] == "trades" and bool(self.carriage.carriers.get((key[0], "l3")))
+
+
+def tally_of(book: BookStream) -> dict[str, int]:
+    """Return what a book stream has met: its stitcher's counters, its book's oddities."""
+    tally = {name: getattr(book.stitcher.counters, name) for name in _COUNTERS}
+    if isinstance(book.book, L2Book):
+        tally["absent_removals"] = book.book.absent_removals
+    else:
+        tally |= {name: getattr(book.book.oddities, name) for name in _ODDITIES}
+    return tally

@@ -106,6 +106,7 @@ class Counters:
     snapshots_ignored: int = 0  # answers and failures nobody waits for any more
     audits: int = 0
     gaps: int = 0
+    epochs: int = 0  # books of a series whose numbers begin anew, far behind the one before
 
 
 class Stitcher:
@@ -362,6 +363,9 @@ class Stitcher:
             actions.append(RequestSnapshot(self._request_id))
 
     def _write_snapshot(self, snapshot: Snapshot, actions: list[Action]) -> None:
+        last = self._last_sequence
+        if last is not None and snapshot.sequence < last - EPOCH_NUMBERS:
+            self.counters.epochs += 1
         self._last_sequence = snapshot.sequence
         self._known_ns = max(self._known_ns, snapshot.ts_recv)
         self._state = State.BRIDGING

@@ -3,6 +3,9 @@
 A leaky bucket with a burst allows, in the worst window, its burst plus a window of its rate. So
 both are shares of the venue's limit that together stay below it, with a little left for whoever
 else asks from this address.
+
+When many wait, as after a reconnect, the order is that of need, not of arrival; but nobody waits
+for ever.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from aiolimiter import AsyncLimiter
 
@@ -18,6 +22,72 @@ from schemas.kucoin.profile import Limits, Rate
 
 BURST_SHARE = 0.25
 SUSTAINED_SHARE = 0.7
+# Every so many turns go to whoever has waited longest, whatever its rank.
+OLDEST_EVERY = 4
+
+# The smaller goes first; asked for anew at every turn, because needs change while one waits.
+Rank = Callable[[], tuple[int, int]]
+
+
+def no_rank() -> tuple[int, int]:
+    """Rank what neither hurries nor can be left for later."""
+    return 1, 0
+
+
+class Lane:
+    """One at a time; who comes next is decided when the place becomes free.
+
+    It is the one of the smallest rank, of equal ones the first that came; and at every fourth
+    turn the first that came of all.
+    """
+
+    def __init__(self) -> None:
+        self._is_taken = False
+        self._turns = 0
+        self._waiting: dict[asyncio.Future[None], Rank] = {}  # the oldest first
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for the place."""
+        return len(self._waiting)
+
+    @asynccontextmanager
+    async def place(self, rank: Rank) -> AsyncIterator[None]:
+        """Wait for the place and have it during the block."""
+        await self._enter(rank)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, rank: Rank) -> None:
+        if not self._is_taken:
+            self._is_taken = True
+            return
+        given = asyncio.get_running_loop().create_future()
+        self._waiting[given] = rank
+        try:
+            await given
+        except asyncio.CancelledError:
+            if not given.cancelled():  # it had been given, and is not taken up
+                self._leave()
+            raise
+        finally:
+            self._waiting.pop(given, None)
+
+    def _leave(self) -> None:
+        """Hand the place to whoever is next; it is free only when nobody waits."""
+        waiting = {given: rank for given, rank in self._waiting.items() if not given.done()}
+        self._is_taken = bool(waiting)
+        if not waiting:
+            return
+        self._turns += 1
+        is_oldest_turn = self._turns % OLDEST_EVERY == 0
+        chosen = next(iter(waiting))
+        if not is_oldest_turn:
+            chosen = min(waiting, key=lambda given: waiting[given]())
+        del self._waiting[chosen]
+        chosen.set_result(None)
 
 
 class Hold:
@@ -58,7 +128,7 @@ class Budget(Hold):
         rate_per_s = limit.count * SUSTAINED_SHARE / limit.window_s
         self._limit = limit
         self._bucket = AsyncLimiter(burst, burst / rate_per_s)
-        self._lane = asyncio.Lock()
+        self._lane = Lane()
         self._spent: deque[tuple[float, int]] = deque()
         self._spent_weight = 0
         self.spent_total = 0
@@ -68,16 +138,18 @@ class Budget(Hold):
         weight: int = 1,
         *,
         urgent: bool = False,
+        rank: Rank = no_rank,
         hold: Hold | None = None,
         room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Wait until an action of this weight is allowed.
 
-        Who waits is served in order. What is urgent does not queue behind the others: it shares
-        what becomes free with the first of them.
+        Who waits is served by rank, see `Lane`. What is urgent does not queue behind the others:
+        it shares what becomes free with the first of them.
 
         Parameters
         ----------
+        rank : callable   of this action, while it waits
         hold : Hold       keeps back this action alone
         room : callable   awaited by the first of those who wait; urgent ones do without
         """
@@ -87,7 +159,7 @@ class Budget(Hold):
             if urgent:
                 await self._take(weight)
             else:
-                async with self._lane:
+                async with self._lane.place(rank):
                     # Who is to wait must not spend what those behind could use.
                     if hold is not None and hold.paused_s > 0:
                         continue
@@ -108,6 +180,11 @@ class Budget(Hold):
                 return
             # The permit lapses with the wait: after a pause everyone queues anew.
             await asyncio.sleep(rest_s)
+
+    @property
+    def waiting(self) -> int:
+        """How many actions wait for their turn behind the one whose turn it is."""
+        return self._lane.waiting
 
     @property
     def used_ratio(self) -> float:

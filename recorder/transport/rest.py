@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
-from recorder.transport.rate_limit import Budget, Hold
+from recorder.transport.rate_limit import Budget, Hold, Rank, no_rank
 from recorder.transport.rest_rules import (
     OK,
     OVERLOAD,
@@ -81,12 +81,14 @@ class PoolStatus:
     weight_spent : int    since the start
     paused_s : float      seconds everything of the pool still waits
     requests : Mapping    outcome → count since the start
+    waiting : int         requests that wait for their turn
     """
 
     used_ratio: float
     weight_spent: int
     paused_s: float
     requests: Mapping[str, int]
+    waiting: int = 0
 
 
 class _Endpoint(Hold):
@@ -139,12 +141,15 @@ class RestClient:
         """Return the whole address of a path."""
         return f"{self._base_url}{path}"
 
-    async def wait_turn(self, path: str, *, signed: bool = False, urgent: bool = False) -> None:
+    async def wait_turn(
+        self, path: str, *, signed: bool = False, urgent: bool = False, rank: Rank = no_rank
+    ) -> None:
         """Wait until a request of this path may go out; urgent ones do not queue for it."""
         pool = _pool(signed)
         await self._budgets[pool].take(
             self._limits.weight(path),
             urgent=urgent,
+            rank=rank,
             hold=self._endpoints[_endpoint_of(path)],
             room=lambda: self._wait_room(pool),
         )
@@ -180,6 +185,7 @@ class RestClient:
                 budget.spent_total,
                 budget.paused_s,
                 {name: n for (of, name), n in sorted(self._outcomes.items()) if of == pool},
+                budget.waiting,
             )
             for pool, budget in self._budgets.items()
         }

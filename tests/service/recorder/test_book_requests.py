@@ -14,6 +14,7 @@ from recorder import book_requests
 from recorder.book_requests import BookRequests
 from recorder.logs import get_log
 from recorder.pipeline.output import RequestBook, Reseed
+from recorder.transport.rate_limit import Rank, no_rank
 from recorder.transport.rest import RestFailed, RestReply
 from schemas.kucoin.profile import BookSource
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
@@ -32,6 +33,7 @@ class FakeRest:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, float]] = []
         self.signed: list[tuple[str, bool]] = []  # of turns and questions, in order
+        self.ranks: list[Rank] = []
         self.fields: list[dict[str, Any]] = []
         self.under_way = 0
         self.most_under_way: dict[str, int] = {}
@@ -40,8 +42,9 @@ class FakeRest:
         self.turn = asyncio.Event()
         self.turn.set()
 
-    async def wait_turn(self, path: str, *, signed: bool = False) -> None:
+    async def wait_turn(self, path: str, *, signed: bool = False, rank: Rank) -> None:
         self.signed.append((path, signed))
+        self.ranks.append(rank)
         await self.turn.wait()
 
     async def ask_now(self, path: str, *, signed: bool = False, **fields: Any) -> RestReply:
@@ -231,6 +234,24 @@ async def test_the_turn_of_a_reseed_goes_to_a_seed_that_came_meanwhile() -> None
     await asyncio.sleep(0.05)
     assert rest.ids == [1]
     assert rest.most_under_way == {"/l2?symbol=A-B": 1}
+    await books.stop()
+
+
+async def test_who_waits_is_ranked_by_need_then_by_traffic() -> None:
+    rest = FakeRest()
+    rest.turn.clear()
+    books = make(rest)
+    books.request(RequestBook("QUIET-X", "l2", 1, traffic=3))
+    books.request(Reseed("BUSY-X", "l2", traffic=900))
+    books.request(RequestBook("BUSY-Y", "l2", 1, traffic=500))
+    await asyncio.sleep(0.01)
+    by_path = {path: rank for (path, _), rank in zip(rest.signed, rest.ranks, strict=True)}
+    quiet, busy, reseed = (
+        by_path[f"/l2?symbol={name}"] for name in ("QUIET-X", "BUSY-Y", "BUSY-X")
+    )
+    assert busy() < quiet() < no_rank() < reseed()
+    books.request(RequestBook("BUSY-X", "l2", 1, traffic=900))  # it has lost its book meanwhile
+    assert reseed() < busy(), "the place in the queue is a seed's now"
     await books.stop()
 
 
