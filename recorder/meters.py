@@ -23,6 +23,9 @@ from schemas.timestamps import NS_PER_S
 WRITE_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 # From the next room to an exchange, or a clock, that is far behind.
 LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+# A clock that is slewed drifts by half a millisecond a second, and some frame comes every few
+# seconds: what is more than this in between is a step.
+CLOCK_STEP_NS = 100_000_000
 # What reaches us before the venue says it happened tells of a clock, not of a network.
 VENUE_LAG_BOUNDS_S = (0.0, *LAG_BOUNDS_S)
 
@@ -87,6 +90,8 @@ class Meters:
     venue_lag_s : dict      by stream: from the venue's clock to ours
     last_rows : dict        by (symbol, stream)
     ts_frame : int          when the newest frame was received, ns UTC; 0 before the first
+    clock_steps : Counter   forward and back: times the wall clock was set, or the machine slept
+    clock_step_s : float    how far the last of them went; negative: back
     """
 
     def __init__(self) -> None:
@@ -105,12 +110,17 @@ class Meters:
         self.venue_lag_s: dict[str, Tally] = {}
         self.last_rows: dict[Key, LastRow] = {}
         self.ts_frame = 0
+        self.clock_steps: Counter[str] = Counter()
+        self.clock_step_s = 0.0
+        self._clock_offset: int | None = None
+        self._clocks_read = 0  # on the clock that only goes forward
         self._open_gaps: dict[Key, Gap] = {}
 
     def count_durable(self, lines: Iterable[RawLine], raw_bytes: int) -> None:
         """Count lines that were fsynced just now."""
         self.raw_bytes += raw_bytes
         received = []
+        line = None
         for line in lines:
             if line.kind == "recv":
                 self.durable[line.connection] += 1
@@ -118,8 +128,21 @@ class Meters:
                 self.ts_frame = line.ts_recv
             elif line.kind == "rest_answer" and line.fields.get("purpose") == "reseed":
                 self.reseeds += 1
+        if line is not None:
+            self._note_clocks(line)
         if received:
             self.durable_lag_s.add_all_ns(monotonic_ns() - np.array(received, np.int64))
+
+    def _note_clocks(self, line: RawLine) -> None:
+        """Compare how far the two clocks are apart with what it was a commit before."""
+        if line.ts_mono < self._clocks_read:
+            return  # a line that was held back: stamped before the step, if there was one
+        self._clocks_read = line.ts_mono
+        offset = line.ts_recv - line.ts_mono
+        before, self._clock_offset = self._clock_offset, offset
+        if before is not None and abs(step := offset - before) > CLOCK_STEP_NS:
+            self.clock_steps["forward" if step > 0 else "back"] += 1
+            self.clock_step_s = step / NS_PER_S
 
     def count_output(self, output: Output) -> None:
         """Count what the pipeline made of lines."""

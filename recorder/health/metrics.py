@@ -27,7 +27,7 @@ from recorder.health.status import FAILED, RECORDING, Facts
 from recorder.meters import Meters, Tally
 from recorder.transport.keeper import RECONNECT_REASONS
 from recorder.transport.rest_rules import OUTCOMES
-from schemas.datasets import GAP_REASONS
+from schemas.datasets import BOOK_STREAMS, GAP_REASONS
 from schemas.kucoin.profile import PRIVATE, PUBLIC
 from schemas.kucoin.topics import STREAM_OF_FEED
 from schemas.timestamps import NS_PER_S
@@ -38,6 +38,22 @@ LINE_KINDS = (
     "run_start", "open", "close", "recv", "send", "rest_request", "rest_answer", "rest_failure",
     "timer", "decision", "run_stop",
 )  # fmt: skip
+
+# Label values of what books met, with the names they are counted under.
+MESSAGES = {
+    word: f"updates_{word}" for word in ("written", "stale", "ignored", "dropped", "discarded")
+}
+SNAPSHOTS = {
+    word: f"snapshots_{word}" for word in ("requested", "written", "too_old", "failed", "ignored")
+}
+ODDITIES = {
+    "absent_removal": "absent_removals",
+    "unknown_maker": "unknown_makers",
+    "unknown_change": "unknown_changes",
+    "done_not_resting": "done_not_resting",
+    "overfilled": "overfilled",
+    "repeated_open": "replaced",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +118,7 @@ class _Families(Collector):
         view = self._view
         yield from _written(view)
         yield from _streams(view.facts)
+        yield from _books(view.facts)
         yield from _gaps(view)
         yield from _durations(view.meters)
         yield from _connections(view)
@@ -157,9 +174,34 @@ def _written(view: View) -> Iterator[Metric]:
         _one(counts.get("message_malformed", 0)),
     )
     yield _counter(
-        "frames_garbage", "Frames that are no message", _one(counts.get("frame_garbage", 0))
+    garbage = counts.get("frame_garbage", 0) + counts.get("frame_refused", 0)
+    yield _counter("frames_garbage", "Frames that are no message", _one(garbage))
+    yield _counter(
+        "fields_unknown",
+        "Fields kept raw alone, in messages understood",
+        _by_word(_named(counts, "field ")),
+        "feed",
+    )
+        "times_implausible",
+        "Times of the exchange that cannot be one, left out",
+        _by_word(_named(counts, "time_implausible ")),
+        "feed",
     )
 
+    yield _counter(
+        "pushes_repeated",
+        "Trades, tickers and snapshots that had come before",
+        _one(counts.get("push_repeated", 0)),
+    )
+
+
+def _named(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """Add up counts by the first word behind a prefix; what comes after it has no bound."""
+    found: Counter[str] = Counter()
+    for name, count in counts.items():
+        if name.startswith(prefix):
+            found[name.removeprefix(prefix).partition(" ")[0]] += count
+    return found
 
 def _streams(facts: Facts) -> Iterator[Metric]:
     states = Counter((stream, str(each["state"])) for (_, stream), each in facts.streams.items())
@@ -170,6 +212,29 @@ def _streams(facts: Facts) -> Iterator[Metric]:
 
 
 def _gaps(view: View) -> Iterator[Metric]:
+def _books(facts: Facts) -> Iterator[Metric]:
+    """Show what the books met, added up by stream: each word from the first scrape on."""
+    recorded = {STREAM_OF_FEED[feed] for feed in facts.feeds} | {key[1] for key in facts.streams}
+    met: Counter[tuple[str, str]] = Counter()
+    for (_, stream), each in facts.streams.items():
+        for name, count in each.get("tally", {}).items():
+            met[stream, name] += count
+
+    def family(name: str, help_: str, label: str, words: Mapping[str, str]) -> Metric:
+        values = {
+            (stream, word): met[stream, counter]
+            for stream in BOOK_STREAMS if stream in recorded
+            for word, counter in words.items()
+        }  # fmt: skip
+        return _counter(name, help_, values, "stream", label)
+
+    yield family("book_messages", "Messages of books, by what became of them", "outcome", MESSAGES)
+    yield family("book_snapshots", "Full books, by what became of them", "outcome", SNAPSHOTS)
+    yield family("book_oddities", "Events that did not fit the book", "kind", ODDITIES)
+    epochs = {(stream,): met[stream, "epochs"] for stream in BOOK_STREAMS if stream in recorded}
+    yield _counter("sequence_epochs", "Series of numbers that began anew", epochs, "stream")
+
+
     meters, facts = view.meters, view.facts
     # What is recorded, and what was until lately.
     zeros = dict.fromkeys([STREAM_OF_FEED[feed] for feed in facts.feeds], 0)
@@ -270,6 +335,12 @@ def _jobs(facts: Facts) -> Iterator[Metric]:
             {name: job.duration_s for name, job in ran.items()},
         ),
         (
+    yield _gauge(
+        "rest_waiting",
+        "REST requests that wait for their turn",
+        _by_word({pool: each.waiting for pool, each in pools.items()}),
+        "pool",
+    )
             "job_last_success",
             "Whether its last run succeeded",
             {name: float(job.outcome != FAILED) for name, job in ran.items()},
@@ -301,3 +372,6 @@ def _well_being(view: View) -> Iterator[Metric]:
         "The run under way",
         {"run_id": facts.run_id, "version": facts.version, "profile": facts.profile},
     )
+    steps = dict.fromkeys(("forward", "back"), 0) | dict(view.meters.clock_steps)
+    yield _counter("clock_steps", "Times the wall clock was set", _by_word(steps), "direction")
+    yield _gauge("clock_step_seconds", "How far the last step went", _one(view.meters.clock_step_s))

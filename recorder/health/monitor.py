@@ -163,7 +163,7 @@ class Monitor:
             jobs=self.jobs(),
             disk=self._disk,
             pools={
-                pool: PoolFacts(status.used_ratio, status.paused_s)
+                pool: PoolFacts(status.used_ratio, status.paused_s, status.waiting)
                 for pool, status in (venue.rest.items() if venue is not None else ())
             },
             venue_open=self.venue[0],

@@ -86,10 +86,18 @@ class DiskFacts:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """A REST budget: the share of it used in its window, and how long a pause still lasts."""
+    """A REST budget.
+
+    Attributes
+    ----------
+    used_ratio : float   share of the venue's limit used in its window
+    paused_s : float     how long a pause still lasts
+    waiting : int        requests that wait for their turn
+    """
 
     used_ratio: float
     paused_s: float
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +235,11 @@ def format_status(facts: Facts) -> dict[str, Any]:
             "runway_s": None if disk.runway_s is None else round(disk.runway_s),
         },
         "rest": {
-            pool: {"used_ratio": round(each.used_ratio, 3), "paused_s": round(each.paused_s, 1)}
+            pool: {
+                "used_ratio": round(each.used_ratio, 3),
+                "paused_s": round(each.paused_s, 1),
+                "waiting": each.waiting,
+            }
             for pool, each in facts.pools.items()
         },
     }

@@ -57,6 +57,29 @@ def test_durable_counts_frames_by_connection_and_nothing_else() -> None:
     assert meters.durable_lag_s.sum_s >= 0.03
 
 
+def test_a_wall_clock_that_is_set_is_a_step_and_one_that_is_slewed_is_none() -> None:
+    meters = Meters()
+    mono, wall = 0, 1_700_000_000_000 * MS
+
+    def commit(passed: int, set_by: int = 0) -> None:
+        nonlocal mono, wall
+        mono, wall = mono + passed, wall + passed + set_by
+        meters.count_durable([RawLine("recv", wall, mono, 1, b"{}")], 1)
+
+    for _ in range(100):
+        commit(1_000 * MS, set_by=MS // 2)  # as fast as a clock is ever slewed
+    assert (meters.clock_steps, meters.clock_step_s) == ({}, 0.0)
+    commit(50 * MS, set_by=-300_000 * MS)
+    assert (meters.clock_steps, meters.clock_step_s) == ({"back": 1}, -300.0)
+    commit(50 * MS)
+    held_back = RawLine("recv", wall + 300_000 * MS, mono - 200 * MS, 2, b"{}")
+    meters.count_durable([held_back], 1)
+    commit(50 * MS)
+    assert meters.clock_steps == {"back": 1}
+    commit(50 * MS, set_by=7_000 * MS)
+    assert (meters.clock_steps, meters.clock_step_s) == ({"back": 1, "forward": 1}, 7.0)
+
+
 def test_rows_are_counted_and_lag_is_told_where_the_venue_says_a_time() -> None:
     meters = Meters()
     book = rows("book_snapshots", "l2", [9, 9], None)

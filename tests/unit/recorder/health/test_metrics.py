@@ -8,10 +8,20 @@ from collections import Counter
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from recorder.health.metrics import Counted, View, format_metrics
+from recorder.health.metrics import (
+    MESSAGES,
+    ODDITIES,
+    SNAPSHOTS,
+    Counted,
+    View,
+    format_metrics,
+)
 from recorder.health.status import STARTING, DiskFacts, JobFacts, PoolFacts
 from recorder.meters import VENUE_LAG_BOUNDS_S, Meters, Tally
-from schemas.datasets import GAP_REASONS
+from recorder.pipeline.book_stream import BookStream
+from recorder.pipeline.streams import tally_of
+from recorder.stitch.rules import StrictRule
+from schemas.datasets import BOOK_STREAMS, GAP_REASONS
 from tests.support.health_facts import make_facts
 
 # The contract with dashboards and alerts: every family, by the name it has in a query.
@@ -25,7 +35,9 @@ connections_planned connection_age_seconds reconnects_total rotations_total topi
 messages_unknown_total messages_malformed_total frames_garbage_total
 job_last_run_timestamp_seconds job_last_duration_seconds job_last_success disk_free_bytes
 disk_runway_seconds archive_bytes writer_alive last_frame_timestamp_seconds run_info venue_open
-api_key_can_trade
+api_key_can_trade book_messages_total book_snapshots_total book_oddities_total sequence_epochs_total
+fields_unknown_total times_implausible_total pushes_repeated_total rest_waiting clock_steps_total
+clock_step_seconds
 """)  # fmt: skip
 
 
@@ -101,6 +113,53 @@ def test_values_and_labels() -> None:
     assert value("last_frame_timestamp_seconds") == 1.5
     run = {"run_id": make_facts().run_id, "version": "0.2.0", "profile": "kucoin-2019"}
     assert value("run_info", **run) == 1
+
+
+def test_what_books_met_is_added_up_by_stream() -> None:
+    met = {"updates_stale": 7, "updates_written": 90, "snapshots_too_old": 2, "epochs": 1}
+    streams = {
+        ("A-B", "l2"): {"state": "synced", "tally": {**met, "absent_removals": 3}},
+        ("C-D", "l2"): {"state": "down", "tally": {**met, "absent_removals": 1}},
+        ("A-B", "l3"): {"state": "synced", "tally": {"unknown_makers": 4, "replaced": 5}},
+        ("A-B", "trades"): {"state": "up"},
+    }
+    facts = make_facts(feeds=("level2", "level3", "match"), streams=streams)
+    counts = {
+        "frame_garbage": 2,
+        "frame_refused": 1,
+        "field level2 new": 3,
+        "field level2 newer": 1,
+        "field match new": 9,
+        "time_implausible book": 6,
+        "push_repeated": 8,
+    }
+    found = scrape(View(facts, Meters(), Counted(counts)))
+
+    def value(name: str, **labels: str) -> float:
+        return found[f"booktape_{name}_total", tuple(sorted(labels.items()))]
+
+    assert value("book_messages", stream="l2", outcome="stale") == 14
+    assert value("book_messages", stream="l2", outcome="written") == 180
+    assert value("book_messages", stream="l3", outcome="dropped") == 0, "there from the start"
+    assert value("book_snapshots", stream="l2", outcome="too_old") == 4
+    assert value("sequence_epochs", stream="l2") == 2
+    assert value("book_oddities", stream="l2", kind="absent_removal") == 4
+    assert value("book_oddities", stream="l3", kind="unknown_maker") == 4
+    assert value("book_oddities", stream="l3", kind="repeated_open") == 5
+    assert value("frames_garbage") == 3
+    assert value("fields_unknown", feed="level2") == 4
+    assert value("fields_unknown", feed="match") == 9
+    assert value("times_implausible", feed="book") == 6
+    assert value("pushes_repeated") == 8
+
+
+def test_what_is_shown_of_books_is_all_that_they_count() -> None:
+    shown = {*MESSAGES.values(), *SNAPSHOTS.values(), *ODDITIES.values(), "epochs"}
+    elsewhere = {"audits", "gaps"}
+    counted: set[str] = set()
+    for stream in BOOK_STREAMS:
+        counted |= tally_of(BookStream("A-B", stream, StrictRule(), 10)).keys()
+    assert shown | elsewhere == counted
 
 
 def test_histograms_are_cumulative_and_count_every_value() -> None:
