@@ -173,21 +173,21 @@ def _written(view: View) -> Iterator[Metric]:
         "Messages of a known topic that do not parse",
         _one(counts.get("message_malformed", 0)),
     )
-    yield _counter(
     garbage = counts.get("frame_garbage", 0) + counts.get("frame_refused", 0)
     yield _counter("frames_garbage", "Frames that are no message", _one(garbage))
+    zeros = dict.fromkeys(view.facts.feeds, 0)
     yield _counter(
         "fields_unknown",
         "Fields kept raw alone, in messages understood",
-        _by_word(_named(counts, "field ")),
+        _by_word(zeros | _named(counts, "field ")),
         "feed",
     )
+    yield _counter(
         "times_implausible",
         "Times of the exchange that cannot be one, left out",
-        _by_word(_named(counts, "time_implausible ")),
+        _by_word(zeros | {"book": 0} | _named(counts, "time_implausible ")),
         "feed",
     )
-
     yield _counter(
         "pushes_repeated",
         "Trades, tickers and snapshots that had come before",
@@ -201,7 +201,8 @@ def _named(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
     for name, count in counts.items():
         if name.startswith(prefix):
             found[name.removeprefix(prefix).partition(" ")[0]] += count
-    return found
+    return dict(found)
+
 
 def _streams(facts: Facts) -> Iterator[Metric]:
     states = Counter((stream, str(each["state"])) for (_, stream), each in facts.streams.items())
@@ -211,7 +212,6 @@ def _streams(facts: Facts) -> Iterator[Metric]:
     yield _gauge("symbols_unsynced", "Symbols not wholly in step", _one(len(unsynced)))
 
 
-def _gaps(view: View) -> Iterator[Metric]:
 def _books(facts: Facts) -> Iterator[Metric]:
     """Show what the books met, added up by stream: each word from the first scrape on."""
     recorded = {STREAM_OF_FEED[feed] for feed in facts.feeds} | {key[1] for key in facts.streams}
@@ -235,6 +235,7 @@ def _books(facts: Facts) -> Iterator[Metric]:
     yield _counter("sequence_epochs", "Series of numbers that began anew", epochs, "stream")
 
 
+def _gaps(view: View) -> Iterator[Metric]:
     meters, facts = view.meters, view.facts
     # What is recorded, and what was until lately.
     zeros = dict.fromkeys([STREAM_OF_FEED[feed] for feed in facts.feeds], 0)
@@ -317,6 +318,12 @@ def _rest(view: View) -> Iterator[Metric]:
         _by_word({pool: each.used_ratio for pool, each in pools.items()}),
         "pool",
     )
+    yield _gauge(
+        "rest_waiting",
+        "REST requests that wait for their turn",
+        _by_word({pool: each.waiting for pool, each in pools.items()}),
+        "pool",
+    )
     paused = max((each.paused_s for each in pools.values()), default=0.0)
     yield _gauge("rest_paused_seconds", "How long REST still holds still", _one(paused))
 
@@ -335,12 +342,6 @@ def _jobs(facts: Facts) -> Iterator[Metric]:
             {name: job.duration_s for name, job in ran.items()},
         ),
         (
-    yield _gauge(
-        "rest_waiting",
-        "REST requests that wait for their turn",
-        _by_word({pool: each.waiting for pool, each in pools.items()}),
-        "pool",
-    )
             "job_last_success",
             "Whether its last run succeeded",
             {name: float(job.outcome != FAILED) for name, job in ran.items()},
@@ -363,6 +364,9 @@ def _well_being(view: View) -> Iterator[Metric]:
             yield _gauge(
                 "disk_runway_seconds", "Until the disk is full at this pace", _one(disk.runway_s)
             )
+    steps = dict.fromkeys(("forward", "back"), 0) | dict(view.meters.clock_steps)
+    yield _counter("clock_steps", "Times the wall clock was set", _by_word(steps), "direction")
+    yield _gauge("clock_step_seconds", "How far the last step went", _one(view.meters.clock_step_s))
     if facts.venue_open is not None:
         yield _gauge("venue_open", "1 while the exchange trades", _one(facts.venue_open))
     can_trade = view.counted.api_key_can_trade
@@ -372,6 +376,3 @@ def _well_being(view: View) -> Iterator[Metric]:
         "The run under way",
         {"run_id": facts.run_id, "version": facts.version, "profile": facts.profile},
     )
-    steps = dict.fromkeys(("forward", "back"), 0) | dict(view.meters.clock_steps)
-    yield _counter("clock_steps", "Times the wall clock was set", _by_word(steps), "direction")
-    yield _gauge("clock_step_seconds", "How far the last step went", _one(view.meters.clock_step_s))
