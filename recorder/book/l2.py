@@ -90,6 +90,28 @@ class L2Book:
         self._best_bids: list[int] = []
         self._best_asks: list[int] = []
 
+    def __getstate__(self) -> tuple[Any, ...]:
+        """Return the book as a few arrays: a checkpoint holds a thousand books."""
+        return (
+            (self.sequence, self.price_scale, self.size_scale, self.absent_removals),
+            (self._bid_from, self._ask_to),
+            *(
+                np.fromiter(numbers, np.int64, len(levels))
+                for levels in (self._bids, self._asks)
+                for numbers in (levels.keys(), levels.values())
+            ),
+        )
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """Take up what `__getstate__` returned."""
+        numbers, bounds, bids, bid_sizes, asks, ask_sizes = state
+        self.sequence, self.price_scale, self.size_scale, self.absent_removals = numbers
+        self._bid_from, self._ask_to = bounds
+        self._bids = dict(zip(bids.tolist(), bid_sizes.tolist(), strict=True))
+        self._asks = dict(zip(asks.tolist(), ask_sizes.tolist(), strict=True))
+        self._count_known()
+        self._build_heaps()
+
     @property
     def levels(self) -> int:
         """Number of live levels, both sides."""

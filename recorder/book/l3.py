@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,31 @@ class L3Book:
         self._orders: dict[str, Order] = {}
         # By side, then price: order ids, first in the queue first. No level is ever empty.
         self._levels: tuple[dict[int, dict[str, None]], dict[int, dict[str, None]]] = ({}, {})
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """Return the book as a few arrays and its order ids, queue by queue."""
+        prices = [
+            (side, price, len(queue))
+            for side, levels in zip((BID, ASK), self._levels, strict=True)
+            for price, queue in levels.items()
+        ]
+        ids = [order for levels in self._levels for queue in levels.values() for order in queue]
+        sizes = np.fromiter((self._orders[order][2] for order in ids), np.int64, len(ids))
+        numbers = (self.sequence, self.price_scale, self.size_scale, self.oddities)
+        return numbers, np.array(prices, np.int64).reshape(-1, 3), ids, sizes
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """Take up what `__getstate__` returned."""
+        numbers, prices, ids, sizes = state
+        self.sequence, self.price_scale, self.size_scale, self.oddities = numbers
+        self._orders = {}
+        self._levels = ({}, {})
+        every_id, every_size = iter(ids), iter(sizes.tolist())
+        for side, price, count in prices.tolist():
+            queue = dict.fromkeys(islice(every_id, count))
+            self._levels[side][price] = queue
+            for order in queue:
+                self._orders[order] = (side, price, next(every_size))
 
     @property
     def orders(self) -> int:

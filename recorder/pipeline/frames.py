@@ -63,6 +63,11 @@ class Frames:
         self._scales = scales
         self._counts = counts
         self._told: set[Key] = set()
+        self._derive()
+
+    def _derive(self) -> None:
+        """Make what follows from the profile, and begin the cache of routes."""
+        profile = self._profile
         self._routes: dict[str, tuple[FrameHandler, str] | None] = {}
         self._units = {feed: profile.unit_ns(feed) for feed in profile.feeds}
         handlers: dict[str, FrameHandler] = {
@@ -75,6 +80,19 @@ class Frames:
         self._handlers = {
             prefix: handlers[feed] for feed, prefix in profile.topics.items() if feed in handlers
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: not what `_derive` makes."""
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in {"_routes", "_units", "_handlers"}
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what `__getstate__` returned."""
+        self.__dict__.update(state)
+        self._derive()
 
     def on_send(self, line: RawLine) -> None:
         """Take in a frame we sent: its acknowledgement will name only its id."""

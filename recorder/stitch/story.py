@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from recorder.stitch.events import (
     Event,
@@ -37,6 +38,26 @@ class Story:
 
     def __init__(self) -> None:
         self._entries: deque[_Entry] = deque(maxlen=STORY_MAX)
+
+    def __getstate__(self) -> list[tuple[Any, ...]]:
+        """Return the entries as plain tuples: a checkpoint holds a thousand stories."""
+        return [
+            (
+                e.ts_recv,
+                e.event,
+                e.detail,
+                e.before,
+                e.after,
+                e.count,
+                e.sequence_start,
+                e.sequence_end,
+            )
+            for e in self._entries
+        ]
+
+    def __setstate__(self, state: list[tuple[Any, ...]]) -> None:
+        """Take up what `__getstate__` returned."""
+        self._entries = deque((_Entry(*entry) for entry in state), maxlen=STORY_MAX)
 
     def add(self, event: Event, before: str, after: str) -> None:
         """Note one event with the state before and after it."""
