@@ -83,6 +83,9 @@ class ArchiveJobs:
     rules : callable          returns what is in force now: a reload may change it
     in_writer : callable      does work in the thread that owns the catalog
     log : Log
+    reading : callable or None
+        Returns run and number of the raw-log segment that a decoder may read on from: it and what
+        follows it is not repacked. None: nobody does.
     """
 
     def __init__(
@@ -91,12 +94,14 @@ class ArchiveJobs:
         rules: Callable[[], TendingRules],
         in_writer: InWriter,
         log: Log,
+        reading: Callable[[], tuple[str, int]] | None = None,
     ) -> None:
         self._archive = archive
         self._path = archive.path
         self._rules = rules
         self._in_writer = in_writer
         self._log = log
+        self._reading = reading
 
     def jobs(self) -> list[Job]:
         """Return them all; they share disk and processor, so each is heavy."""
@@ -145,7 +150,8 @@ class ArchiveJobs:
 
     async def repack(self) -> Done:
         """Compress closed segments of the raw log harder."""
-        paths = await self._plan(lambda catalog: repacking.plan(self._path, catalog))
+        reading = self._reading() if self._reading is not None else None
+        paths = await self._plan(lambda catalog: repacking.plan(self._path, catalog, reading))
         before = after = 0
         if paths:
             async with JobProcess() as process:

@@ -121,19 +121,20 @@ class _Daemon:
     async def run(self, for_s: float | None, status_every_s: float) -> None:
         """Answer, ask, open, record, close."""
         server = HttpServer()
-        worker = ThreadPoolExecutor(1, "writer")
+        worker, appender = ThreadPoolExecutor(1, "writer"), ThreadPoolExecutor(1, "raw log")
         watching = asyncio.create_task(self._watch())
         try:
             if (address := self._config.http.address) is not None:
                 url = await server.listen(make_app(self._monitor), *address)
                 self._log.info("health pages", url=url)
-            await self._record(server, worker, for_s, status_every_s)
+            await self._record(server, worker, appender, for_s, status_every_s)
         finally:
             for task in (watching, *self._reloads):
                 task.cancel()
             await asyncio.gather(watching, *self._reloads, return_exceptions=True)
             await server.stop()
-            worker.shutdown(wait=False, cancel_futures=True)
+            for thread in (worker, appender):
+                thread.shutdown(wait=False, cancel_futures=True)
 
     def hang_up(self) -> None:
         """Reload: what SIGHUP means."""
@@ -145,6 +146,7 @@ class _Daemon:
         self,
         server: HttpServer,
         worker: ThreadPoolExecutor,
+        appender: ThreadPoolExecutor,
         for_s: float | None,
         status_every_s: float,
     ) -> None:
@@ -187,8 +189,8 @@ class _Daemon:
                 "run_start", *started, fields=self._start_fields(tape.run_id, greeting)
             )
             live = Live(
-                config, greeting, plan, session, client, worker, tape, self._monitor, self._log,
-                status_every_s,
+                config, greeting, plan, session, client, worker, appender, tape, self._monitor,
+                self._log, status_every_s,
             )  # fmt: skip
             reason = "internal"
             try:

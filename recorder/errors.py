@@ -14,7 +14,7 @@ RecorderError                  exit code 2: bad input, with a remedy
 ├── ArchiveLocked              another recorder writes there
 ├── RawLogDamaged              a raw-log segment that cannot be read where it must be; exit code 1
 ├── storage.merging.CompactionRefused   parts that are not what the catalog says; exit code 1
-├── intake.WriterDied          what arrives would not be kept; exit code 3
+├── writer_death.WriterDied    what arrives would not be kept; exit code 3
 ├── transport.http_server.ListenFailed   `http.listen` cannot be had
 ├── hand_jobs.NeedsRecorder    a job that only a running recorder can do; exit code 1
 ├── demo.DemoFolderInUse       the demo's folder holds something else

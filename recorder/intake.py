@@ -1,41 +1,33 @@
 """Lines on their way to disk: a pending list, group commits, and room for no more than three.
 
 Readers append and go on. Every interval, or sooner when enough bytes wait, everything pending goes
-to the one worker thread that writes. At most two batches are on their way; when a third is full
-readers wait, the sockets fill, and TCP makes the venue wait: memory is bounded and nothing is
-dropped here.
+to the one thread that appends to the raw log. At most two batches are on their way; when a third
+is full readers wait, the sockets fill, and TCP makes the venue wait: memory is bounded and nothing
+is dropped here. What is on disk is handed over to be looked into, which holds up nobody here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol
 
-from recorder.errors import RecorderError
-from recorder.pipeline.output import Command
 from recorder.raw_line import RawLine
+from recorder.storage.raw_log import RawPosition
+from recorder.writer_death import WritersLife
 
 IN_FLIGHT_MAX = 2
 # What a line costs beside its payload, about: the object, its clocks, its JSON.
 LINE_OVERHEAD_BYTES = 150
 
-T = TypeVar("T")
 
+class HandOver(Protocol):
+    """Takes what has become durable, on the loop, without ever waiting."""
 
-class WriterDied(RecorderError):
-    """Writing failed: nothing that arrives from now on would be kept."""
-
-    exit_code = 3
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(
-            f"the writer failed, recording stops at once: {type(error).__name__}: {error}",
-            "what was acknowledged before is on disk; mend the cause and start again, "
-            "the next start recovers the rest",
-        )
+    def __call__(self, lines: list[RawLine], size: int, position: RawPosition) -> None:
+        """Take a group commit, its bytes in memory, about, and the place behind it."""
 
 
 class Intake:
@@ -43,32 +35,35 @@ class Intake:
 
     Parameters
     ----------
-    commit : callable        list of lines → commands; runs in the worker, one call at a time
-    carry_out : callable     each command, on the loop
+    commit : callable        list of lines → the place behind them; runs in the worker, one call
+        at a time
+    hand_over : HandOver     each group commit, in order, once it is on disk
     interval_s : float       seconds between commits
     bytes_max : int          bytes that bring a commit forward
-    worker : ThreadPoolExecutor   of exactly one thread: order and SQLite both need it
+    worker : ThreadPoolExecutor   of exactly one thread: order needs it
+    life : WritersLife       ended when a commit raises
 
     Attributes
     ----------
-    failed : asyncio.Future   resolved with `WriterDied` when a commit raises; never otherwise
+    lines_committed : int   on disk
     """
 
     def __init__(
         self,
-        commit: Callable[[list[RawLine]], Sequence[Command]],
-        carry_out: Callable[[Command], None],
+        commit: Callable[[list[RawLine]], RawPosition],
+        hand_over: HandOver,
         interval_s: float,
         bytes_max: int,
         worker: ThreadPoolExecutor,
+        life: WritersLife,
     ) -> None:
         self._commit = commit
-        self._carry_out = carry_out
+        self._hand_over = hand_over
         self._interval_s = interval_s
         self._bytes_max = bytes_max
         self._worker = worker
+        self._life = life
         self._loop = asyncio.get_running_loop()
-        self._has_failed = False  # written and read in the worker only
         self._pending: list[RawLine] = []
         self._pending_bytes = 0
         self._in_flight = 0
@@ -79,8 +74,10 @@ class Intake:
         self._room = asyncio.Event()
         self._room.set()
         self._ticker: asyncio.Task[None] | None = None
-        self.failed: asyncio.Future[WriterDied] = self._loop.create_future()
         self.lines_committed = 0
+        # Whoever waits shall run into the failure instead of waiting for ever.
+        life.failed.add_done_callback(lambda _: self._landed.set())
+        life.failed.add_done_callback(lambda _: self._room.set())
 
     def start(self) -> None:
         """Begin to commit."""
@@ -109,7 +106,7 @@ class Intake:
 
     @property
     def commit_age_s(self) -> float:
-        """Seconds since the oldest batch on its way was handed to the writer; 0 without one."""
+        """Seconds since the oldest batch on its way was handed to the thread; 0 without one."""
         return self._loop.time() - self._submitted[0] if self._submitted else 0.0
 
     @property
@@ -121,18 +118,6 @@ class Intake:
         """Wait until there is room for another batch."""
         await self._room.wait()
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run other work of the writer between two commits, in its thread.
-
-        Raises
-        ------
-        WriterDied   when it raises; nothing is committed afterwards
-        """
-        try:
-            return await self._loop.run_in_executor(self._worker, work)
-        except Exception as error:
-            raise self._fail(error) from error
-
     async def drain(self) -> None:
         """Commit everything pending and wait until it is on disk; then no more is committed.
 
@@ -140,23 +125,32 @@ class Intake:
         ------
         WriterDied   when that fails, or had failed before
         """
+        await self._stop_ticking()
+        while (self._pending or self._in_flight) and not self._life.is_over:
+            self._submit()
+            await self._wait_landed()
+        if self._life.is_over:
+            raise self._life.failed.result()
+
+    async def settle(self) -> None:
+        """Wait, after a failure, until the thread has let go of the raw log."""
+        await self._stop_ticking()
+        while self._in_flight:
+            await self._wait_landed()
+
+    async def _stop_ticking(self) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
-        while (self._pending or self._in_flight) and not self.failed.done():
-            self._submit()
-            await self._wait_landed()
-        if self.failed.done():
-            raise self.failed.result()
 
     async def _tick(self) -> None:
-        while not self.failed.done():
+        while not self._life.is_over:
             try:
                 async with asyncio.timeout(self._interval_s):
                     await self._wake.wait()
             except TimeoutError:
                 pass
-            while self._in_flight >= IN_FLIGHT_MAX and not self.failed.done():
+            while self._in_flight >= IN_FLIGHT_MAX and not self._life.is_over:
                 await self._wait_landed()
             self._submit()
 
@@ -166,32 +160,24 @@ class Intake:
             await self._landed.wait()
 
     def _submit(self) -> None:
-        """Send everything pending to the worker, if there is any and a place for it."""
-        if not self._pending or self._in_flight >= IN_FLIGHT_MAX or self.failed.done():
+        """Send everything pending to the thread, if there is any and a place for it."""
+        if not self._pending or self._in_flight >= IN_FLIGHT_MAX or self._life.is_over:
             return
         batch, self._pending = self._pending, []
-        self._pending_bytes = 0
+        size, self._pending_bytes = self._pending_bytes, 0
         self._wake.clear()
         self._in_flight += 1
         self._in_flight_lines += len(batch)
         self._submitted.append(self._loop.time())
         self._room.set()
-        future = self._loop.run_in_executor(self._worker, self._commit_unless_failed, batch)
-        future.add_done_callback(lambda done: self._land(done, len(batch)))
+        future = self._loop.run_in_executor(
+            self._worker, self._life.guarded, lambda: self._commit(batch)
+        )
+        future.add_done_callback(lambda done: self._land(done, batch, size))
 
-    def _commit_unless_failed(self, batch: list[RawLine]) -> Sequence[Command]:
-        """Commit, in the worker. A batch behind one that failed would leave a hole before it."""
-        if self._has_failed:
-            return ()
-        try:
-            return self._commit(batch)
-        except BaseException:
-            self._has_failed = True
-            raise
-
-    def _land(self, done: asyncio.Future[Sequence[Command]], lines: int) -> None:
+    def _land(self, done: asyncio.Future[RawPosition], batch: list[RawLine], size: int) -> None:
         self._in_flight -= 1
-        self._in_flight_lines -= lines
+        self._in_flight_lines -= len(batch)
         self._submitted.popleft()  # one thread: they land in the order they were handed over
         self._landed.set()
         self._room.set()
@@ -199,21 +185,7 @@ class Intake:
             return
         error = done.exception()
         if error is not None:
-            self._fail(error)
+            self._life.end(error)
             return
-        if self.failed.done():
-            return
-        self.lines_committed += lines
-        for command in done.result():
-            self._carry_out(command)
-
-    def _fail(self, error: BaseException) -> WriterDied:
-        if self.failed.done():
-            return self.failed.result()
-        death = WriterDied(error)
-        death.__cause__ = error
-        self.failed.set_result(death)
-        # Whoever waits shall run into the failure instead of waiting for ever.
-        self._landed.set()
-        self._room.set()
-        return death
+        self.lines_committed += len(batch)
+        self._hand_over(batch, size, done.result())

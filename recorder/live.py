@@ -15,8 +15,9 @@ from recorder.clock import stamp_line, wall_ns
 from recorder.collector import Collector
 from recorder.config import Config
 from recorder.config_changes import Changes, compare
+from recorder.decoding import Decoding
 from recorder.health.monitor import Monitor
-from recorder.intake import Intake, WriterDied
+from recorder.intake import Intake
 from recorder.jobs import Done, Job, JobRun, Jobs, Schedule
 from recorder.logs import Log, set_level
 from recorder.pipeline.routes import Key
@@ -29,9 +30,12 @@ from recorder.tape import Tape, roll_rules
 from recorder.transport.rest import RestClient
 from recorder.transport.session import Session
 from recorder.venue_watch import VenueWatch
+from recorder.writer_death import WriterDied, WritersLife
 
 # Often enough that a part is never a second late, rare enough to cost nothing.
 ROLL_CHECK_S = 1.0
+# What a stop gives the decoder to come to the end; a start afterwards does what is left.
+DECODE_PATIENCE_S = 60.0
 NO_CHANGES = SymbolChanges((), ())
 
 T = TypeVar("T")
@@ -46,7 +50,8 @@ class Live:
     greeting : Greeting   what the venue said
     plan : Plan           has been given the greeting's symbols
     session, client       owned by the caller
-    worker : ThreadPoolExecutor   the writer's one thread
+    worker : ThreadPoolExecutor      the writer's one thread
+    appender : ThreadPoolExecutor    the one thread that appends to the raw log
     tape : Tape           open
     monitor : Monitor     is told what there is to look at
     log : Log             with the run bound
@@ -67,6 +72,7 @@ class Live:
         session: Session,
         client: RestClient,
         worker: ThreadPoolExecutor,
+        appender: ThreadPoolExecutor,
         tape: Tape,
         monitor: Monitor,
         log: Log,
@@ -88,12 +94,15 @@ class Live:
             random.Random(),
             rotate_after_s=float(config.venue.rotate_after_s),
         )
+        self._life = WritersLife()
+        self._decoding = Decoding(tape, self._collector.carry_out, worker, self._life)
         self._intake = Intake(
-            tape.commit,
-            self._collector.carry_out,
+            tape.append,
+            self._decoding.hand_over,
             config.raw_log.commit_interval_ms / 1000,
             config.raw_log.commit_bytes,
-            worker,
+            appender,
+            self._life,
         )
         self.watch = VenueWatch(
             LoggedRest(client, self._intake.append),
@@ -129,7 +138,9 @@ class Live:
         self.jobs.start()
         self._monitor.jobs = self.jobs.facts
         self._note_venue()
-        self._monitor.attach(self._tape, self._intake, self._collector.status)
+        self._monitor.attach(
+            self._tape, self._intake, self._decoding, self._life, self._collector.status
+        )
         self._ticks = [
             asyncio.create_task(_every(ROLL_CHECK_S, self._roll_what_is_due)),
             asyncio.create_task(_every(self._status_every_s, self._say_status)),
@@ -140,11 +151,11 @@ class Live:
         stopped = asyncio.create_task(stop.wait())
         working = asyncio.create_task(self._collector.wait())
         try:
-            ends: set[asyncio.Future[Any]] = {stopped, working, self._intake.failed, *self._ticks}
+            ends: set[asyncio.Future[Any]] = {stopped, working, self._life.failed, *self._ticks}
             done, _ = await asyncio.wait(ends, timeout=for_s, return_when=asyncio.FIRST_COMPLETED)
-            if self._intake.failed.done():
+            if self._life.is_over:
                 self._log.critical("writer failed, nothing more is recorded")
-                raise self._intake.failed.result()
+                raise self._life.failed.result()
             for end in done - {stopped}:
                 end.result()
         finally:
@@ -162,13 +173,21 @@ class Live:
         await asyncio.gather(*self._ticks, return_exceptions=True)
         await self.jobs.stop()
         await self._collector.stop()
-        if self._intake.failed.done():
-            await self._intake.run(self._tape.abandon)
+        if self._life.is_over:
+            await self._intake.settle()
+            await self._decoding.run(self._tape.abandon)
             return
         self._intake.append(stamp_line("run_stop", {"reason": reason}))
         await self._intake.drain()
+        if not await self._decoding.drain(DECODE_PATIENCE_S):
+            self._log.critical(
+                "stopped behind the raw log; the next start decodes what is left",
+                lines_left=self._decoding.lag_lines,
+            )
+            await self._decoding.run(self._tape.abandon)
+            return
         self._tell_incidents()
-        await self._intake.run(self._tape.close)
+        await self._decoding.run(self._tape.close)
         self._log.info("stopped", lines=self._intake.lines_committed)
 
     async def reload(self, config: Config) -> dict[str, Any]:
@@ -212,7 +231,7 @@ class Live:
             set_level(self.config.log.level)
         if changes.changed("parts."):
             rules = roll_rules(self.config)
-            await self._intake.run(lambda: self._tape.set_rules(rules))
+            await self._decoding.run(lambda: self._tape.set_rules(rules))
         self._plan_jobs()
 
     def _all_jobs(self) -> list[Job]:
@@ -223,7 +242,11 @@ class Live:
         ]
         if (archive := self._tape.archive) is not None:
             tending = ArchiveJobs(
-                archive, lambda: TendingRules.of(self.config), self._in_writer, self._log
+                archive,
+                lambda: TendingRules.of(self.config),
+                self._in_writer,
+                self._log,
+                lambda: (self._tape.run_id, self._tape.decoded.segment),
             )
             jobs += tending.jobs()
         return jobs
@@ -263,14 +286,14 @@ class Live:
             except Exception as error:
                 return None, error
 
-        value, error = await self._intake.run(try_to)
+        value, error = await self._decoding.run(try_to)
         if error is not None:
             raise error
         return value  # type: ignore[return-value]  # T may be None
 
     async def _roll_everything(self) -> Done:
         # What cannot be published here cannot be published at all: that is the writer's failure.
-        parts = await self._intake.run(lambda: self._tape.roll(wall_ns(), force=True))
+        parts = await self._decoding.run(lambda: self._tape.roll(wall_ns(), force=True))
         self._tell_incidents()
         return Done(f"{parts} parts published", is_nothing=not parts)
 
@@ -284,11 +307,11 @@ class Live:
         self._monitor.venue = (status.is_open, status.message) if status else (None, "")
 
     async def _roll_what_is_due(self) -> None:
-        await self._intake.run(lambda: self._tape.roll(wall_ns()))
+        await self._decoding.run(lambda: self._tape.roll(wall_ns()))
         self._tell_incidents()
 
     async def _say_status(self) -> None:
-        status = await self._intake.run(self._tape.status)
+        status = await self._decoding.run(self._tape.status)
         self._log.info("status", **_summarize(status, self._intake, self._collector))
 
     def _tell_incidents(self) -> None:

@@ -1,4 +1,4 @@
-"""What the writer counts while it writes: plain numbers, added to by its thread alone.
+"""What the writer counts while it writes: plain numbers, each added to by one thread alone.
 
 Whoever shows them takes a copy first. Nothing here depends on who looks, or whether anybody does.
 """

@@ -1,4 +1,4 @@
-"""A live recording: group commits into the raw log, then through the pipeline into parts."""
+"""A live recording: group commits into the raw log, and behind it through the pipeline to parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,8 @@ from recorder.recovery import Recovered, recover
 from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.open_parts import RollRules
-from recorder.storage.raw_log import RawLogWriter
+from recorder.storage.raw_follower import RawLogFollower
+from recorder.storage.raw_log import BEGINNING, RawLogWriter, RawPosition
 from schemas.timestamps import NS_PER_S
 
 MIB = 1024 * 1024
@@ -48,7 +48,10 @@ def new_run_id(now: datetime | None = None) -> str:
 
 
 class Recording:
-    """Everything between the shell and the disk; used by one thread at a time.
+    """Everything between the shell and the disk.
+
+    `append` is for one thread and all else for another: they share no state but counters that
+    only the one adds to.
 
     Attributes
     ----------
@@ -56,6 +59,7 @@ class Recording:
     recovered : list[Recovered]   crashed runs that were finished at the start
     archive : ArchiveFolder       what is recorded into; its catalog is this thread's as well
     meters : Meters               what has been counted
+    decoded : RawPosition         behind the last line that was looked into
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Recording:
         self.recovered = recovered
         self.archive = archive
         self.meters = Meters()
+        self.decoded = BEGINNING
+        self._follower: RawLogFollower | None = None
         self._raw_log = RawLogWriter(archive.path, self.run_id, settings.segment_bytes)
         self._writer = RunWriter(archive.path, archive.catalog, settings.rules, meters=self.meters)
 
@@ -83,27 +89,76 @@ class Recording:
             folder.close()
             raise
 
-    def commit(self, lines: Sequence[RawLine]) -> list[Command]:
-        """Make lines durable, then look inside them.
+    def append(self, lines: list[RawLine]) -> RawPosition:
+        """Make lines durable; in one thread, beside the one that decodes.
 
         Returns
         -------
-        list[Command]   what the shell should do next
+        RawPosition   behind them
 
         Raises
         ------
         OSError   when the disk refuses: the run must end, nothing may be recorded into the void
         """
-        if not lines:
-            return []
         began = monotonic_s()
         raw_bytes = self._raw_log.append(lines)
+        self.meters.commit_s.add(monotonic_s() - began)
         self.meters.fsync_s.add(self._raw_log.fsync_s)
         self.meters.count_durable(lines, raw_bytes)
-        self._writer.raw_position = (self._raw_log.path, self._raw_log.bytes)
+        return self._raw_log.position
+
+    def decode(self, lines: list[RawLine], position: RawPosition) -> list[Command]:
+        """Look inside lines that are durable.
+
+        Parameters
+        ----------
+        position : RawPosition   behind them
+
+        Returns
+        -------
+        list[Command]   what the shell should do next
+        """
+        self._writer.raw_position = (self._raw_log.path_of(position.segment), position.offset)
         commands = self._writer.process(lines)
-        self.meters.commit_s.add(monotonic_s() - began)
+        self.decoded = position
         return commands
+
+    def read_on(self, end: RawPosition) -> tuple[list[RawLine], RawPosition]:
+        """Read the group commit behind what was decoded last, from the raw log.
+
+        Parameters
+        ----------
+        end : RawPosition   behind what is durable; nothing is read there
+
+        Returns
+        -------
+        lines, position   none at the end; the place behind them
+
+        Raises
+        ------
+        RawLogDamaged, OSError   when what was made durable does not read back
+        """
+        follower = self._follower
+        if follower is None or follower.position != self.decoded:
+            self._leave_raw_log()
+            path = self.archive.path
+            follower = self._follower = RawLogFollower(
+                lambda number: path / self._raw_log.path_of(number), self.decoded
+            )
+        lines = follower.read(end)
+        position = follower.position
+        if position.lines == end.lines:
+            self._leave_raw_log()
+        return lines, position
+
+    def commit(self, lines: list[RawLine]) -> list[Command]:
+        """Make lines durable, then look inside them, where one thread does both."""
+        return self.decode(lines, self.append(lines)) if lines else []
+
+    def _leave_raw_log(self) -> None:
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
 
     def roll(self, ts_now: int, *, force: bool = False) -> int:
         """Publish the parts due at `ts_now` (ns UTC), or all; return how many."""
@@ -122,11 +177,13 @@ class Recording:
             if self._writer.pipeline.run_id:
                 self._writer.finish("crashed")
         finally:
+            self._leave_raw_log()
             self._raw_log.close()
             self.archive.close()
 
     def abandon(self) -> None:
         """Give the archive free without publishing: the next start recovers from the raw log."""
+        self._leave_raw_log()
         self._raw_log.close()
         self.archive.close()
 

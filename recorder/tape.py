@@ -14,10 +14,14 @@ from recorder.recording import MIB, Recording, RecordingSettings
 from recorder.recovery import Recovered
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.open_parts import RollRules
+from recorder.storage.raw_log import RawPosition
 
 
 class Tape(Protocol):
-    """A recording, or a stand-in under test; used by one thread at a time."""
+    """A recording, or a stand-in under test.
+
+    `append` is called in one thread, everything else in another.
+    """
 
     @property
     def run_id(self) -> str:
@@ -35,8 +39,18 @@ class Tape(Protocol):
     def archive(self) -> ArchiveFolder | None:
         """The folder that is written; None of a stand-in without a disk."""
 
-    def commit(self, lines: list[RawLine]) -> Sequence[Command]:
-        """Make lines durable, then rows of them; return what the pipeline wants done."""
+    @property
+    def decoded(self) -> RawPosition:
+        """Behind the last line that was decoded; may be read in any thread."""
+
+    def append(self, lines: list[RawLine]) -> RawPosition:
+        """Make lines durable; return the place behind them."""
+
+    def decode(self, lines: list[RawLine], position: RawPosition) -> Sequence[Command]:
+        """Make rows of durable lines; return what the pipeline wants done."""
+
+    def read_on(self, end: RawPosition) -> tuple[list[RawLine], RawPosition]:
+        """Read back the group commit behind what was decoded; no lines at `end`."""
 
     def roll(self, ts_now: int, *, force: bool = False) -> int:
         """Publish the parts that are due, or all of them; return how many."""

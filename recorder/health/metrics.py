@@ -121,6 +121,7 @@ class _Families(Collector):
         yield from _books(view.facts)
         yield from _gaps(view)
         yield from _durations(view.meters)
+        yield from _decoding(view.facts)
         yield from _connections(view)
         yield from _rest(view)
         yield from _jobs(view.facts)
@@ -270,6 +271,21 @@ def _durations(meters: Meters) -> Iterator[Metric]:
         "From the exchange's time to our receipt",
         dict(meters.venue_lag_s),
         "stream",
+    )
+
+
+def _decoding(facts: Facts) -> Iterator[Metric]:
+    yield _gauge(
+        "decode_lag_lines", "Lines on disk and not decoded yet", _one(facts.decode_lag_lines)
+    )
+    yield _gauge("decode_lag_seconds", "How far decoding is behind", _one(facts.decode_lag_s))
+    yield _gauge(
+        "decode_from_raw_log",
+        "1 while decoding is so far behind that it reads the raw log",
+        _one(facts.decodes_from_raw_log),
+    )
+    yield _counter(
+        "decode_catch_ups", "Times decoding fell that far behind", _one(facts.decode_catch_ups)
     )
 
 

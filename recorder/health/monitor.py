@@ -17,6 +17,7 @@ from typing import Any
 
 from recorder.clock import monotonic_s, wall_ns
 from recorder.collector import CollectorStatus
+from recorder.decoding import Decoding
 from recorder.health.metrics import Counted, View
 from recorder.health.readiness import Key
 from recorder.health.status import (
@@ -28,14 +29,17 @@ from recorder.health.status import (
     JobFacts,
     PoolFacts,
 )
-from recorder.intake import Intake, WriterDied
+from recorder.intake import Intake
 from recorder.meters import Meters
 from recorder.storage.disk_usage import archive_bytes
 from recorder.tape import Tape
+from recorder.writer_death import WriterDied, WritersLife
 from schemas.timestamps import NS_PER_S
 
 # A commit takes milliseconds. One that takes this long has met a disk that does not answer.
 COMMIT_HANGS_S = 10.0
+# A batch through the pipeline may publish many parts on its way.
+DECODE_HANGS_S = 60.0
 STREAMS_FRESH_S = 1.0
 WRITER_PATIENCE_S = 1.0
 # Adding up an archive reads its catalog and its folders: not for every look.
@@ -90,6 +94,8 @@ class Monitor:
         self._began = monotonic_s()
         self._tape: Tape | None = None
         self._intake: Intake | None = None
+        self._decoding: Decoding | None = None
+        self._life: WritersLife | None = None
         self._collector: Callable[[], CollectorStatus] | None = None
         self._told = Told()
         self._telling: asyncio.Task[None] | None = None
@@ -97,20 +103,30 @@ class Monitor:
         self._disk_at = float("-inf")
         self._adding_up: asyncio.Task[None] | None = None
 
-    def attach(self, tape: Tape, intake: Intake, collector: Callable[[], CollectorStatus]) -> None:
+    def attach(
+        self,
+        tape: Tape,
+        intake: Intake,
+        decoding: Decoding,
+        life: WritersLife,
+        collector: Callable[[], CollectorStatus],
+    ) -> None:
         """Look at these from now on; recording begins."""
-        self._tape, self._intake, self._collector = tape, intake, collector
+        self._tape, self._intake, self._decoding = tape, intake, decoding
+        self._life, self._collector = life, collector
         self.phase = RECORDING
 
     def trouble(self) -> str:
         """Say why the recorder is not alive; "" while it is."""
-        intake = self._intake
-        if intake is None:
+        intake, decoding, life = self._intake, self._decoding, self._life
+        if intake is None or decoding is None or life is None:
             return ""
-        if intake.failed.done():
-            return str(intake.failed.result()).partition("\n")[0]
+        if life.is_over:
+            return str(life.failed.result()).partition("\n")[0]
         if intake.commit_age_s > COMMIT_HANGS_S:
             return f"a commit has hung for {intake.commit_age_s:.0f} s: the disk does not answer"
+        if decoding.batch_age_s > DECODE_HANGS_S:
+            return f"the writer has hung for {decoding.batch_age_s:.0f} s: no rows are made"
         return ""
 
     async def look(self) -> View:
@@ -134,7 +150,7 @@ class Monitor:
         )
 
     def _facts(self, told: Told, meters: Meters, venue: CollectorStatus | None) -> Facts:
-        subject, intake = self._subject(), self._intake
+        subject, intake, decoding = self._subject(), self._intake, self._decoding
         trouble = self.trouble()
         return Facts(
             phase=self.phase,
@@ -153,6 +169,10 @@ class Monitor:
             lines=intake.lines_committed if intake is not None else 0,
             queue_lines=intake.queue_lines if intake is not None else 0,
             queue_bytes=intake.queue_bytes if intake is not None else 0,
+            decode_lag_lines=decoding.lag_lines if decoding is not None else 0,
+            decode_lag_s=decoding.lag_s if decoding is not None else 0.0,
+            decodes_from_raw_log=decoding is not None and decoding.is_reading_raw_log,
+            decode_catch_ups=decoding.catch_ups if decoding is not None else 0,
             streams_age_s=monotonic_s() - told.at if told.at else 0.0,
             streams=told.streams,
             last_rows=dict(meters.last_rows),
@@ -171,22 +191,23 @@ class Monitor:
         )
 
     async def _ask_writer(self) -> Told:
-        if self._tape is None or self._intake is None or self._intake.failed.done():
+        tape, decoding, life = self._tape, self._decoding, self._life
+        if tape is None or decoding is None or life is None or life.is_over:
             return self._told
         if monotonic_s() - self._told.at < STREAMS_FRESH_S:
             return self._told
         if self._telling is None or self._telling.done():
             # One question at a time: a writer that hangs gathers no queue of them.
-            self._telling = asyncio.create_task(self._tell(self._tape, self._intake))
+            self._telling = asyncio.create_task(self._tell(tape, decoding))
         await asyncio.wait({self._telling}, timeout=WRITER_PATIENCE_S)
         return self._told
 
-    async def _tell(self, tape: Tape, intake: Intake) -> None:
+    async def _tell(self, tape: Tape, decoding: Decoding) -> None:
         def tell() -> Told:
             return Told(monotonic_s(), tape.status(), tape.counts())
 
         with suppress(WriterDied):  # which ends the run, and is told there
-            self._told = await intake.run(tell)
+            self._told = await decoding.run(tell)
 
     async def _add_up_disk(self) -> None:
         if self._tape is None or self._tape.archive is None:

@@ -111,6 +111,9 @@ class Facts:
     writer_alive : bool    False once a write failed or hangs
     trouble : str          why it is not alive; "" when it is
     commit_age_s : float   of the oldest commit on its way; 0 when none is
+    decode_lag_lines, decode_lag_s : durable and not decoded; between their times of receipt
+    decodes_from_raw_log : bool   decoding is so far behind that it reads the raw log
+    decode_catch_ups : int        how often it has been
     streams_age_s : float  how old the states of the streams are: more than a moment when the
         writer was too busy to tell
     """
@@ -131,6 +134,10 @@ class Facts:
     lines: int = 0
     queue_lines: int = 0
     queue_bytes: int = 0
+    decode_lag_lines: int = 0
+    decode_lag_s: float = 0.0
+    decodes_from_raw_log: bool = False
+    decode_catch_ups: int = 0
     streams_age_s: float = 0.0
     streams: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
     last_rows: Mapping[Key, LastRow] = field(default_factory=dict)
@@ -207,6 +214,12 @@ def format_status(facts: Facts) -> dict[str, Any]:
             "lines": facts.lines,
             "queue_lines": facts.queue_lines,
             "queue_bytes": facts.queue_bytes,
+        },
+        "decode": {
+            "lag_lines": facts.decode_lag_lines,
+            "lag_s": round(facts.decode_lag_s, 3),
+            "from_raw_log": facts.decodes_from_raw_log,
+            "catch_ups": facts.decode_catch_ups,
         },
         "symbols_recorded": len(facts.symbols),
         "symbols_unsynced": len({symbol for symbol, _ in unready}),

@@ -38,10 +38,18 @@ class RepackResult:
     bytes_after: int
 
 
-def plan(archive: Path, catalog: CatalogReader) -> list[Path]:
+def plan(
+    archive: Path, catalog: CatalogReader, reading: tuple[str, int] | None = None
+) -> list[Path]:
     """Return the segments that are closed and not yet repacked, oldest run first.
 
     The last segment of a run that has not ended may be open, or end in a torn frame.
+
+    Parameters
+    ----------
+    reading : tuple or None
+        Run and number of the segment that a decoder may read on from: places in it, and in what
+        follows, must stay what they are.
     """
     runs = catalog.runs()
     removed = catalog.removed_segments()
@@ -54,6 +62,7 @@ def plan(archive: Path, catalog: CatalogReader) -> list[Path]:
             segment.path
             for segment in closed
             if segment.path.relative_to(archive).as_posix() not in gone
+            and not (reading and run_id == reading[0] and segment.number >= reading[1])
             and disk().size(segment.path)
             and not is_repacked(segment.path)
         ]

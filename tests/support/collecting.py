@@ -13,12 +13,14 @@ import pytest
 
 from recorder.clock import stamp_line
 from recorder.collector import Collector
+from recorder.decoding import Decoding
 from recorder.intake import Intake
 from recorder.logs import get_log
 from recorder.subscriptions import Plan
 from recorder.transport.rate_limit import open_budgets
 from recorder.transport.rest import RestClient
 from recorder.transport.session import open_session
+from recorder.writer_death import WritersLife
 from schemas.kucoin.profile import Limits, Rate
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 from tests.support.fake_venue import FakeVenue
@@ -80,7 +82,7 @@ async def collecting(
     plan = Plan(profile, topics_per_connection)
     plan.change(symbols, feeds)
     tape = MemoryTape()
-    with ThreadPoolExecutor(1) as worker:
+    with ThreadPoolExecutor(1) as worker, ThreadPoolExecutor(1) as appender:
         async with open_session() as session:
             client = RestClient(session, venue.url, open_budgets(limits), limits)
             collector = Collector(
@@ -93,7 +95,9 @@ async def collecting(
                 random.Random(7),
                 rotate_after_s=rotate_after_s,
             )
-            intake = Intake(tape.commit, collector.carry_out, 0.01, 1 << 20, worker)
+            life = WritersLife()
+            decoding = Decoding(tape, collector.carry_out, worker, life)
+            intake = Intake(tape.append, decoding.hand_over, 0.01, 1 << 20, appender, life)
             intake.append(stamp_line("run_start", {"run_id": tape.run_id, "profile": profile.name}))
             intake.start()
             collector.start(intake)
@@ -106,6 +110,7 @@ async def collecting(
                 await asyncio.gather(watching, return_exceptions=True)
                 await collector.stop()
                 await intake.drain()
+                assert await decoding.drain(10)
 
 
 def wait_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:

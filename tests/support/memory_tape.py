@@ -11,6 +11,7 @@ from recorder.pipeline.output import Command, Gap, Output
 from recorder.pipeline.pipeline import Pipeline
 from recorder.raw_line import RawLine, decode_line, encode_line
 from recorder.storage.open_parts import RollRules
+from recorder.storage.raw_log import BEGINNING, RawPosition
 
 
 class MemoryTape:
@@ -29,6 +30,9 @@ class MemoryTape:
         self.lines: list[RawLine] = []
         self.outputs: list[Output] = []
         self.threads: set[int] = set()
+        self.append_threads: set[int] = set()
+        self.decoded = BEGINNING
+        self.lines_read_back = 0
         self.commits = 0
         self.meters = Meters()
         self.closed = False
@@ -36,20 +40,33 @@ class MemoryTape:
         self._dies_after = dies_after
         self._pipeline = Pipeline()
 
-    def commit(self, lines: list[RawLine]) -> list[Command]:
-        self.threads.add(threading.get_ident())
+    def append(self, lines: list[RawLine]) -> RawPosition:
+        self.append_threads.add(threading.get_ident())
         assert not self.closed
         if self._dies_after == self.commits:
             self._dies_after = None  # a second commit would succeed, and must not come
-            raise OSError(28, "No space left on device")
+            raise OSError(5, "Input/output error")
         self.commits += 1
         # What is kept is what can be read back.
         self.lines.extend(decode_line(encode_line(line)) for line in lines)
         self.meters.count_durable(lines, 0)
+        return RawPosition(1, 0, len(self.lines))
+
+    def decode(self, lines: list[RawLine], position: RawPosition) -> list[Command]:
+        self.threads.add(threading.get_ident())
+        assert not self.closed
+        assert position.lines == self.decoded.lines + len(lines), "each line once, in order"
+        self.decoded = position
         output = self._pipeline.feed(lines)
         self.meters.count_output(output)
         self.outputs.append(output)
         return output.commands
+
+    def read_on(self, end: RawPosition) -> tuple[list[RawLine], RawPosition]:
+        at = self.decoded.lines
+        lines = self.lines[at : min(at + 10, end.lines)]
+        self.lines_read_back += len(lines)
+        return lines, RawPosition(1, 0, at + len(lines))
 
     def roll(self, ts_now: int, *, force: bool = False) -> int:
         assert ts_now > 0

@@ -18,12 +18,12 @@ from recorder import daemon, live
 from recorder.config import Config
 from recorder.daemon import record
 from recorder.errors import UnknownSymbols, VenueRefused, VenueUnreachable
-from recorder.intake import WriterDied
-from recorder.pipeline.output import Command
 from recorder.raw_line import RawLine
+from recorder.storage.raw_log import RawPosition
 from recorder.transport import keeper, subscriber, websocket
 from recorder.transport.notify import WATCHDOG, Notifier
 from recorder.transport.rate_limit import Backoff
+from recorder.writer_death import WriterDied
 from tests.support.fake_venue import FakeVenue, Script
 from tests.support.memory_tape import MemoryTape
 
@@ -108,6 +108,8 @@ async def test_records_from_greeting_to_clean_stop() -> None:
     assert tape.lines[-1].fields == {"reason": "stopped"}
     assert tape.closed
     assert len(tape.threads) == 1, "one thread writes"
+    assert len(tape.append_threads) == 1, "one thread appends"
+    assert tape.threads != tape.append_threads
     start = tape.lines[0].fields
     assert start["run_id"] == tape.run_id
     assert start["symbols"] == [BTC]
@@ -384,9 +386,9 @@ class SlowTape(MemoryTape):
 
     slow_s = 0.0
 
-    def commit(self, lines: list[RawLine]) -> list[Command]:
+    def append(self, lines: list[RawLine]) -> RawPosition:
         time.sleep(self.slow_s)
-        return super().commit(lines)
+        return super().append(lines)
 
 
 async def test_a_disk_that_falls_behind_costs_neither_frames_nor_the_connection() -> None:
@@ -449,7 +451,7 @@ async def test_a_writer_that_fails_ends_the_run_at_once() -> None:
         with pytest.raises(WriterDied) as caught:
             await asyncio.wait_for(record(make_config(venue.url), lambda: tape), 10)
     assert caught.value.exit_code == 3
-    assert "No space left on device" in str(caught.value)
+    assert "Input/output error" in str(caught.value)
     assert tape.commits == 2
     assert "run_stop" not in tape.kinds()
     assert tape.abandoned
@@ -480,10 +482,10 @@ class HangingTape(MemoryTape):
         super().__init__()
         self.hangs = False
 
-    def commit(self, lines: list[RawLine]) -> list[Command]:
+    def append(self, lines: list[RawLine]) -> RawPosition:
         while self.hangs:
             time.sleep(0.005)
-        return super().commit(lines)
+        return super().append(lines)
 
 
 class Told(Notifier):

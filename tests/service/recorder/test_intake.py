@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from recorder.intake import IN_FLIGHT_MAX, Intake, WriterDied
-from recorder.pipeline.output import ArmTimer, Command, RequestBook
+from recorder.intake import IN_FLIGHT_MAX, LINE_OVERHEAD_BYTES, Intake
 from recorder.raw_line import RawLine
+from recorder.storage.raw_log import RawPosition
+from recorder.writer_death import WriterDied, WritersLife
 
 
 def line(number: int, size: int = 10) -> RawLine:
@@ -19,21 +20,26 @@ def line(number: int, size: int = 10) -> RawLine:
 
 
 class SlowDisk:
-    """Commits that wait for a permit."""
+    """Commits that wait for a permit, and whoever is told of them."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.permits = threading.Semaphore(0)
-        self.commands: list[Command] = []
+        self.handed_over: list[tuple[list[int], int, int]] = []
         self.fails_at: int | None = None
+        self.lines = 0
 
-    def commit(self, lines: list[RawLine]) -> list[Command]:
+    def commit(self, lines: list[RawLine]) -> RawPosition:
         assert self.permits.acquire(timeout=10)
         if len(self.batches) == self.fails_at:
             self.fails_at = None
-            raise OSError("disk full")
+            raise OSError("disk broken")
         self.batches.append([line.ts_recv for line in lines])
-        return self.commands
+        self.lines += len(lines)
+        return RawPosition(1, 0, self.lines)
+
+    def hand_over(self, lines: list[RawLine], size: int, position: RawPosition) -> None:
+        self.handed_over.append(([line.ts_recv for line in lines], size, position.lines))
 
 
 @pytest.fixture
@@ -42,34 +48,41 @@ async def worker() -> AsyncIterator[ThreadPoolExecutor]:
         yield executor
 
 
+def start(
+    disk: SlowDisk, worker: ThreadPoolExecutor, interval_s: float, bytes_max: int
+) -> tuple[Intake, WritersLife]:
+    life = WritersLife()
+    intake = Intake(disk.commit, disk.hand_over, interval_s, bytes_max, worker, life)
+    intake.start()
+    return intake, life
+
+
 async def settle() -> None:
     await asyncio.sleep(0.05)
 
 
-async def test_commits_everything_in_order_and_carries_commands_out(
+async def test_commits_everything_in_order_and_hands_over_what_is_on_disk(
     worker: ThreadPoolExecutor,
 ) -> None:
     disk = SlowDisk()
     disk.permits.release(100)
-    disk.commands = [RequestBook("BTC-USDT", "l2", 1), ArmTimer("BTC-USDT", "l3", 2)]
-    done: list[Command] = []
-    intake = Intake(disk.commit, done.append, 0.01, 1 << 20, worker)
-    intake.start()
+    intake, _ = start(disk, worker, 0.01, 1 << 20)
     for number in range(10):
         intake.append(line(number))
         await asyncio.sleep(0.003)
     await intake.drain()
     assert [number for batch in disk.batches for number in batch] == list(range(10))
     assert 1 < len(disk.batches) < 10, "in groups, by the interval"
-    assert done == disk.commands * len(disk.batches)
+    assert [lines for lines, _, _ in disk.handed_over] == disk.batches
+    assert disk.handed_over[-1][2] == 10
+    assert sum(size for _, size, _ in disk.handed_over) == 10 * (10 + LINE_OVERHEAD_BYTES)
     assert intake.lines_committed == 10
 
 
 async def test_enough_bytes_do_not_wait_for_the_interval(worker: ThreadPoolExecutor) -> None:
     disk = SlowDisk()
     disk.permits.release(100)
-    intake = Intake(disk.commit, lambda _: None, 3600, 1000, worker)
-    intake.start()
+    intake, _ = start(disk, worker, 3600, 1000)
     intake.append(line(1, 500))
     await settle()
     assert disk.batches == []
@@ -83,14 +96,14 @@ async def test_a_slow_disk_makes_readers_wait_and_loses_nothing(
     worker: ThreadPoolExecutor,
 ) -> None:
     disk = SlowDisk()
-    intake = Intake(disk.commit, lambda _: None, 0.001, 1000, worker)
-    intake.start()
+    intake, _ = start(disk, worker, 0.001, 1000)
     number = 0
     while not intake.is_full and number < 50:
         intake.append(line(number, 1000))
         number += 1
         await asyncio.sleep(0.005)
     assert number == IN_FLIGHT_MAX + 1, "two on their way, one full behind them"
+    assert disk.handed_over == [], "nothing is looked into before it is on disk"
     waiting = asyncio.create_task(intake.wait_room())
     await settle()
     assert not waiting.done()
@@ -104,31 +117,37 @@ async def test_a_slow_disk_makes_readers_wait_and_loses_nothing(
 async def test_nothing_is_committed_behind_a_failure(worker: ThreadPoolExecutor) -> None:
     disk = SlowDisk()
     disk.fails_at = 0
-    intake = Intake(disk.commit, lambda _: None, 0.001, 100, worker)
-    intake.start()
+    intake, life = start(disk, worker, 0.001, 100)
     for number in range(3):
         intake.append(line(number, 100))
         await asyncio.sleep(0.01)
     disk.permits.release(100)
-    death = await asyncio.wait_for(asyncio.shield(intake.failed), 5)
+    death = await asyncio.wait_for(asyncio.shield(life.failed), 5)
     intake.append(line(9))
-    with pytest.raises(WriterDied, match="disk full"):
+    with pytest.raises(WriterDied, match="disk broken"):
         await intake.drain()
-    assert death.exit_code == 3
+    await asyncio.wait_for(intake.settle(), 5)
     assert isinstance(death.__cause__, OSError)
     assert disk.batches == [], "a batch that was already on its way must not follow the hole"
+    assert disk.handed_over == []
     await asyncio.wait_for(intake.wait_room(), 1)
 
 
-async def test_other_work_of_the_writer_takes_its_turn(worker: ThreadPoolExecutor) -> None:
+async def test_the_end_of_another_thread_is_the_end_of_this_one(
+    worker: ThreadPoolExecutor,
+) -> None:
     disk = SlowDisk()
+    intake, life = start(disk, worker, 0.001, 100)
+    for number in range(4):
+        intake.append(line(number, 100))
+        await asyncio.sleep(0.005)
+    assert intake.is_full
+    life.end(OSError("no rows"))
+    await asyncio.wait_for(intake.wait_room(), 1)
+    settling = asyncio.create_task(intake.settle())
+    await settle()
+    assert not settling.done(), "the thread is still at its commit"
     disk.permits.release(100)
-    intake = Intake(disk.commit, lambda _: None, 0.001, 1000, worker)
-    assert await intake.run(lambda: 7) == 7
-
-    def fail() -> None:
-        raise OSError("no")
-
-    with pytest.raises(WriterDied):
-        await intake.run(fail)
-    assert intake.failed.done()
+    await asyncio.wait_for(settling, 5)
+    with pytest.raises(WriterDied, match="no rows"):
+        await intake.drain()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -14,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from recorder.config import Config
 from recorder.health import monitor
-from recorder.intake import WriterDied
-from recorder.pipeline.output import Command
 from recorder.raw_line import RawLine
+from recorder.storage.raw_log import RawPosition
 from recorder.transport.http_server import ListenFailed
+from recorder.writer_death import WriterDied
 from tests.support.fake_venue import FakeVenue, Script
 from tests.support.live_recorder import BTC, ETH, free_port, live_recorder, make_config, until
 from tests.support.memory_tape import MemoryTape
@@ -167,9 +168,13 @@ class StubbornTape(MemoryTape):
         self.may_end = threading.Event()
         self.may_end.set()
 
-    def commit(self, lines: list[RawLine]) -> list[Command]:
+    def append(self, lines: list[RawLine]) -> RawPosition:
         self.goes_on.wait(20)
-        return super().commit(lines)
+        return super().append(lines)
+
+    def status(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        self.goes_on.wait(20)
+        return super().status()
 
     def abandon(self) -> None:
         self.may_end.wait(20)
@@ -223,7 +228,7 @@ async def test_a_writer_that_died_is_told_until_the_process_ends(tmp_path: Path)
 
                 await until(dead, "a dead writer told")
                 problem = (await recorder.ask("/healthz")).content["problem"]
-                assert "No space left on device" in problem
+                assert "Input/output error" in problem
                 assert (await recorder.status())["phase"] == "stopping"
             finally:
                 tape.may_end.set()

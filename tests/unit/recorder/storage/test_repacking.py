@@ -95,6 +95,17 @@ def test_it_is_done_once_and_never_to_what_may_be_open(tmp_path: Path, archive: 
             assert repacking.plan(place, folder.catalog) == []
 
 
+def test_what_a_decoder_may_read_on_from_stays(archive: Path) -> None:
+    paths = _paths(archive)
+    (segments,) = list_segments(archive).values()
+    run_id = segments[0].run_id
+    with ArchiveFolder(archive) as folder:
+        for number in range(1, len(paths) + 1):
+            planned = repacking.plan(archive, folder.catalog, (run_id, number))
+            assert planned == paths[: number - 1]
+        assert repacking.plan(archive, folder.catalog, ("another", 1)) == paths
+
+
 def test_an_empty_segment_stays(archive: Path) -> None:
     last = _paths(archive)[-1]
     empty = last.with_name(last.name.replace("-00000", "-00001"))
