@@ -204,7 +204,12 @@ class RestClient:
                 method, URL(url, encoded=True), headers=headers, timeout=self._timeout
             ) as response:
                 body = await response.read()
-                outcome = read_outcome(response.status, response.headers, body)
+                outcome = read_outcome(
+                    response.status,
+                    response.headers,
+                    body,
+                    states_budget=self._limits.states_budget,
+                )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._heed(Outcome(None), pool, endpoint)
             raise RestFailed(url, None, _name_trouble(error), refused=False) from None

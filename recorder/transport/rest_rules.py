@@ -4,6 +4,10 @@ The limits differ. A spent weight budget concerns its pool; an overloaded gatewa
 endpoint concern that endpoint, and a token may still be had; the wall before the venue bans the
 whole address. One row a case, the first that fits.
 
+Code 429000 stands in the refusal of a spent budget and in that of an overloaded gateway. Today's
+exchange tells them apart: of a budget it says when it is whole again. That of 2019 says nothing of
+the kind and bans who goes on asking, so there a status of 429 is a spent budget.
+
 Source: KuCoin API documentation, "Rate Limit" (www.kucoin.com/docs-new), read 2026-11-22; the 2019
 document, "Request Rate Limit"; field reports of 429000 within limits (ccxt 10273, freqtrade 5700).
 """
@@ -53,12 +57,20 @@ class Outcome:
     code : str | None         of the envelope
     stated_s : float | None   how long the venue says to wait
     is_wall : bool            answered by the wall before the venue
+    states_budget : bool      in this dialect a spent budget's refusal says when it is whole again
     """
 
     status: int | None
     code: str | None = None
     stated_s: float | None = None
     is_wall: bool = False
+    states_budget: bool = True
+
+    @property
+    def is_overload(self) -> bool:
+        """True when the gateway has too much to do, whoever asks."""
+        is_budget = self.status == TOO_MANY_REQUESTS and not self.states_budget
+        return self.code == OVERLOADED and not is_budget
 
     @property
     def is_limit(self) -> bool:
@@ -107,7 +119,7 @@ RULES = (
     Rule("limited", lambda o: o.is_limit and o.stated_s is not None, Scope.POOL),
     Rule(
         OVERLOAD,
-        lambda o: o.code == OVERLOADED,
+        lambda o: o.is_overload,
         Scope.ENDPOINT,
         OVERLOAD_FIRST_S,
         OVERLOAD_CAP_S,
@@ -127,12 +139,15 @@ def rule_for(outcome: Outcome) -> Rule:
     return next(rule for rule in RULES if rule.fits(outcome))
 
 
-def read_outcome(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+def read_outcome(
+    status: int, headers: Mapping[str, str], body: bytes, *, states_budget: bool = True
+) -> Outcome:
     """Read of an answer what the rules ask."""
     # The code stands at the front, as it does in every refusal: no book is parsed for it.
     code = _CODE.search(body, 0, _CODE_WITHIN)
     is_wall = status in {403, TOO_MANY_REQUESTS} and bool(_WALL.search(body, 0, _WALL_WITHIN))
-    return Outcome(status, code[1].decode() if code else None, stated_pause_s(headers), is_wall)
+    word = code[1].decode() if code else None
+    return Outcome(status, word, stated_pause_s(headers), is_wall, states_budget)
 
 
 def stated_pause_s(headers: Mapping[str, str]) -> float | None:

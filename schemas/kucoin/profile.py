@@ -36,6 +36,7 @@ class Limits:
     rest_weights : Mapping[str, int]   weight of a path; 1 for any other
     idle_disconnect_s : int        a websocket that sends no ping for so long is cut
     token_life_s : int | None      age at which a websocket and its token end; None: not stated
+    states_budget : bool           answers say what is left of a pool, and when it is whole again
     """
 
     connections_max: int
@@ -47,6 +48,7 @@ class Limits:
     rest_weights: Mapping[str, int]
     idle_disconnect_s: int
     token_life_s: int | None
+    states_budget: bool = False
 
     def weight(self, path: str) -> int:
         """Return what one request of a path costs; a query behind it makes no difference."""

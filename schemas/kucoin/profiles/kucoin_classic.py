@@ -68,5 +68,6 @@ KUCOIN_CLASSIC = Profile(
         },
         idle_disconnect_s=60,
         token_life_s=86_400,
+        states_budget=True,
     ),
 )

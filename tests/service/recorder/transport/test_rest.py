@@ -164,6 +164,16 @@ async def test_a_refusal_holds_nobody_and_is_final(scene: Scene) -> None:
     assert await scene.waited_s("/x", signed=True) < 0.3
 
 
+async def test_a_server_error_holds_its_endpoint_for_a_moment(scene: Scene) -> None:
+    for status in (500, 502, 503, 504):
+        scene.told.status, scene.told.body = status, b"<html>oops</html>"
+        failure = await scene.fail()
+        assert (failure.status, failure.refused) == (status, False)
+    assert await scene.waited_s("/bullet") < 0.3
+    assert 0.3 < await scene.waited_s("/x") < 0.8
+    assert scene.client.status()[PUBLIC].requests == {"server_error": 4}
+
+
 async def test_no_answer_in_time(scene: Scene) -> None:
     scene.told.delay_s = 1.0
     failure = await scene.fail()

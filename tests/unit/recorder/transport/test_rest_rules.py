@@ -78,6 +78,14 @@ def test_each_answer_has_its_rule(
     assert rule.pause(outcome, WINDOW_S, 0) == pause_s
 
 
+def test_where_no_budget_is_ever_stated_a_429_is_a_spent_one() -> None:
+    body = b'{"code":"429000","msg":"Too Many Requests"}'
+    for status, name in ((429, "limited"), (200, "overloaded")):
+        outcome = read_outcome(status, {}, body, states_budget=False)
+        assert rule_for(outcome).name == name
+    assert rule_for(read_outcome(429, {}, body)).name == "overloaded"
+
+
 def test_no_answer_at_all() -> None:
     outcome = Outcome(None)
     rule = rule_for(outcome)
