@@ -11,11 +11,12 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from recorder.backfill import Backfills
 from recorder.book_requests import BookRequests
 from recorder.clock import stamp_line
 from recorder.intake import Intake
 from recorder.logs import Log
-from recorder.pipeline.output import ArmTimer, Command
+from recorder.pipeline.output import ArmTimer, Backfill, Command
 from recorder.rest_log import LoggedRest
 from recorder.subscriptions import Change, Plan, Topic, Wish
 from recorder.transport.dialer import Dialer
@@ -123,6 +124,7 @@ class Collector:
         self._wanted: set[Topic] = _topics_of(plan)
         self._intake: Intake | None = None
         self._books: BookRequests | None = None
+        self._trades: Backfills | None = None
         self._dialer: Dialer | None = None
         self._crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refused: dict[tuple[str, str], str] = {}
@@ -141,6 +143,7 @@ class Collector:
         self._books = BookRequests(
             rest, self._profile, self._draw, self._log, signed=self._client.is_signed
         )
+        self._trades = Backfills(rest, self._profile, self._draw, self._log)
         self._dialer = Dialer(
             self._profile, self._session, self._client, intake, self._log, self._note_answered
         )
@@ -213,6 +216,9 @@ class Collector:
         """Do what the pipeline asks for; its outcome comes back as lines."""
         if isinstance(command, ArmTimer):
             self._arm(command)
+        elif isinstance(command, Backfill):
+            assert self._trades is not None
+            self._trades.request(command)
         else:
             assert self._books is not None
             self._books.request(command)
@@ -220,7 +226,8 @@ class Collector:
     async def wait(self) -> None:
         """Wait until a task of ours ends, which only a mistake of ours brings about; raise it."""
         assert self._books is not None
-        ends = {self._crashed, self._books.crashed}
+        assert self._trades is not None
+        ends = {self._crashed, self._books.crashed, self._trades.crashed}
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in done:
             end.result()
@@ -230,8 +237,9 @@ class Collector:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        if self._books is not None:
-            await self._books.stop()
+        for requests in (self._books, self._trades):
+            if requests is not None:
+                await requests.stop()
         tasks = [*self._finishing, *self._tasks.values()]
         for task in tasks:
             task.cancel()

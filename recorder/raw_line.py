@@ -5,12 +5,12 @@ of the same lines.
 
 | kind | fields |
 |---|---|
-| run_start | run_id, version, profile, profile_hash, symbols, feeds, limits; an import: source, source_sha256 |
+| run_start | run_id, version, profile, profile_hash, symbols, feeds, limits, last_trades; an import: source, source_sha256 |
 | open | endpoint |
 | close | reason (a gap reason) |
 | recv | data, or data_b64 with opcode; error where the websocket library refused the frame |
 | send | data |
-| rest_request | url, and symbol, stream, request_id where it asks for a book; purpose `reseed` in place of request_id where it is to widen a partial one |
+| rest_request | url, and symbol, stream, request_id where it asks for a book; purpose `reseed` in place of request_id where it is to widen a partial one; of trades: symbol, and purpose `backfill` |
 | rest_answer | the request's fields, status, data |
 | rest_failure | the request's fields, error |
 | timer | symbol, stream, timer_id |
@@ -47,6 +47,9 @@ NO_CONNECTION = 0
 
 # `purpose` of a question for a book that widens what is known of one, and seeds none.
 RESEED = "reseed"
+
+# `purpose` of a question for the last trades of a symbol, some of which were missed.
+BACKFILL = "backfill"
 
 # `what` of the decision that stands where lines of the raw log cannot be read any more.
 RAW_LOG_DAMAGED = "raw_log_damaged"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from schemas.kucoin.rest import Instrument
 
 Int64Array = npt.NDArray[np.int64]
+Counts = Counter[str]
 
 # Markers of an absent value in row columns; Arrow NULL in a part.
 NO_TIME = -1
@@ -59,7 +60,18 @@ class ArmTimer:
     timer_id: int
 
 
-Command = RequestBook | Reseed | ArmTimer
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """Ask the venue for the last trades of a symbol, purpose `backfill`: some were missed.
+
+    It may be asked late or not at all: what is not filled in stays a gap.
+    """
+
+    stream: ClassVar[str] = "trades"
+    symbol: str
+
+
+Command = RequestBook | Reseed | ArmTimer | Backfill
 
 
 @dataclass(slots=True)
@@ -150,17 +162,23 @@ class InstrumentsListed:
 
 @dataclass(slots=True)
 class Output:
-    """Everything one feed of lines led to, in order."""
+    """Everything one feed of lines led to, in order.
+
+    Attributes
+    ----------
+    trades_joined : list[str]   symbols of which no trade is missing between an earlier run and
+        this one
+    counts : Counter            to be added to the run's
+    """
 
     rows: list[Rows] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     ledger: dict[int, Interval | Gap] = field(default_factory=dict)
     instruments: list[InstrumentSeen | InstrumentsListed] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
+    trades_joined: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counter)
 
     def touch(self, entry: Interval | Gap) -> None:
         """Note that an interval or a gap is new or has changed."""
         self.ledger[id(entry)] = entry
-
-
-Counts = Counter[str]

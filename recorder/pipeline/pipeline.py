@@ -16,13 +16,20 @@ from recorder.pipeline.output import Counts, InstrumentSeen, InstrumentsListed, 
 from recorder.pipeline.routes import Key, can_be_symbol
 from recorder.pipeline.streams import Streams
 from recorder.pipeline.trade_stream import TRADE_STREAMS
-from recorder.raw_line import RAW_LOG_DAMAGED, RESEED, RawLine
+from recorder.raw_line import BACKFILL, RAW_LOG_DAMAGED, RESEED, RawLine
 from recorder.stitch.events import Snapshot, SnapshotFailed, Timer
 from recorder.stitch.machine import BUFFER_UPDATES_MAX
 from recorder.stitch.rules import OverlapRule, StrictRule
 from schemas.kucoin.profile import BookSource, Profile
 from schemas.kucoin.profiles import profile_named
-from schemas.kucoin.rest import ApiError, Instrument, parse_answer, parse_book, parse_instruments
+from schemas.kucoin.rest import (
+    ApiError,
+    Instrument,
+    parse_answer,
+    parse_book,
+    parse_histories,
+    parse_instruments,
+)
 from schemas.timestamps import is_plausible
 
 RULES: dict[str, type[StrictRule] | type[OverlapRule]] = {
@@ -81,6 +88,7 @@ class Pipeline:
                 self._on_line(self._streams, line, output)
         if self._streams is not None:
             self._streams.stitch_all(output)
+        self.counts.update(output.counts)
         return output
 
     def finish(self, reason: str) -> Output:
@@ -120,6 +128,7 @@ class Pipeline:
             RULES[self._profile.continuity](),
             int(limits.get("buffer_updates_max", BUFFER_UPDATES_MAX)),
             TRADE_STREAMS[self._profile.trade_sequences],
+            self.start.get("last_trades") or {},
         )
         self._frames = Frames(self._profile, streams, self._scales, self.counts)
         return streams
@@ -140,6 +149,8 @@ class Pipeline:
                 streams.tell_book(key, Timer(line.ts_recv, fields["timer_id"]), output)
             case "rest_answer":
                 self._on_rest_answer(streams, line, output)
+            case "rest_failure" if fields.get("purpose") == BACKFILL:
+                streams.trades(fields["symbol"]).on_histories_failed(output)
             case "rest_failure":
                 self._on_book_failed(streams, line, output)
             case "run_stop":
@@ -156,6 +167,9 @@ class Pipeline:
                 raise PipelineError(f"run {self.run_id} has a second {line.kind} line")
 
     def _on_rest_answer(self, streams: Streams, line: RawLine, output: Output) -> None:
+        if line.fields.get("purpose") == BACKFILL:
+            self._on_histories(streams, line, output)
+            return
         url = urlsplit(line.fields["url"])
         if self._profile.lists_symbols(url.path):
             self._on_symbols(line, output)
@@ -228,6 +242,21 @@ class Pipeline:
             streams.carried(key, line.connection, line.ts_recv, output)
         snapshot = Snapshot(line.ts_recv, answer.sequence, request_id, book)
         streams.tell_book(key, snapshot, output)
+
+    def _on_histories(self, streams: Streams, line: RawLine, output: Output) -> None:
+        symbol = line.fields["symbol"]
+        trades = streams.trades(symbol)
+        try:
+            told = parse_histories(parse_answer(line.data or b""))
+            for trade in told:
+                if trade.ts_event is not None and not is_plausible(trade.ts_event):
+                    self.counts["time_implausible histories"] += 1
+                    trade.ts_event = None
+            scales = self._scales.get(symbol, UNKNOWN_INSTRUMENT)
+            trades.on_histories(line.ts_recv, told, scales, output)
+        except MALFORMED as error:
+            self._refuse_answer(f"the last trades of {symbol}", error, output)
+            trades.on_histories_failed(output)
 
     def _on_book_failed(self, streams: Streams, line: RawLine, output: Output) -> None:
         fields = line.fields

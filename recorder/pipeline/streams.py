@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -30,6 +31,7 @@ class Streams:
     rule : ContinuityRule
     buffer_updates_max : int   messages a book stream holds while a snapshot is awaited
     trade_stream : type        what a trade's number says in this dialect
+    last_trades : mapping      symbol → the last trade that an earlier run recorded
 
     Attributes
     ----------
@@ -37,12 +39,17 @@ class Streams:
     """
 
     def __init__(
-        self, rule: ContinuityRule, buffer_updates_max: int, trade_stream: type[TradeStream]
+        self,
+        rule: ContinuityRule,
+        buffer_updates_max: int,
+        trade_stream: type[TradeStream],
+        last_trades: Mapping[str, int],
     ) -> None:
         self.carriage = Carriage()
         self._rule = rule
         self._buffer_updates_max = buffer_updates_max
         self._trade_stream = trade_stream
+        self._last_trades = last_trades
         self._books: dict[Key, BookStream] = {}
         self._pushes: dict[Key, PushStream] = {}
         self._l2_waiting: dict[str, L2Batch] = {}
@@ -63,7 +70,10 @@ class Streams:
         try:
             return self._pushes[key]
         except KeyError:
-            push = self._trade_stream(key[0]) if key[1] == "trades" else PushStream(*key)
+            if key[1] == "trades":
+                push = self._trade_stream(key[0], self._last_trades.get(key[0]))
+            else:
+                push = PushStream(*key)
             self._pushes[key] = push
             return push
 

@@ -9,9 +9,11 @@ from recorder.pipeline.decode import (
     check_texts,
     parse_optional,
 )
-from recorder.pipeline.output import Output
+from recorder.pipeline.missed_trades import HEALED, Hole, MissedTrades
+from recorder.pipeline.output import Backfill, Output
 from recorder.pipeline.push_stream import PushStream
 from schemas.kucoin.market import L3Event, Match
+from schemas.kucoin.rest import HistoryTrade
 
 # Ids are remembered for this long, in log time: longer than two connections overlap in a rotation
 # or than a venue takes to repeat itself.
@@ -30,15 +32,35 @@ class TradeStream(PushStream):
 
     Their numbers are not the book's and have holes: neither order nor a loss can be seen in them.
 
+    What was missed while nothing told of them is asked from the exchange's history, and is written
+    where it still has it.
+
+    Parameters
+    ----------
+    last_trade : int or None   the last trade that an earlier run recorded
+
     Attributes
     ----------
     match_topic_up : bool   whether the match topic is subscribed
     """
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, last_trade: int | None = None) -> None:
         super().__init__(symbol, "trades")
         self.match_topic_up = False
         self._ids: dict[str | int, int] = {}  # id → when it was known, the oldest first
+        self._missed = MissedTrades()
+        self._newest = last_trade  # before this interval, or in it where a trade has been told
+        self._told_in_interval = False
+
+    def on_up(self, ts: int, output: Output) -> None:
+        """Begin an interval, and ask for what was missed before it."""
+        gap = self._gap
+        super().on_up(ts, output)
+        self._told_in_interval = False
+        self._missed.begin(self._newest, gap)
+        # Also where a question is on its way: a shell that has forgotten it would never answer.
+        if self._missed.is_wanting:
+            self._ask(output)
 
     def on_match(self, ts_recv: int, match: Match, scales: Scales, output: Output) -> bool:
         """Take in a message of the match topic; False when it came before.
@@ -50,11 +72,60 @@ class TradeStream(PushStream):
         numbers, words = match_row(match, scales)
         if self._is_known_id(match.trade_id or match.sequence, ts_recv):
             return False
+        if self._told_in_interval and self._newest is not None and match.sequence < self._newest:
+            self._missed.disorder()
+        self._tell(match.sequence, output)
+        if self._missed.was_filled_in(match.sequence):
+            return False
         self.write(ts_recv, match.ts_event, match.sequence, numbers, words, output)
         return True
 
     def on_l3_match(self, ts_recv: int, event: L3Event, scales: Scales, output: Output) -> None:
         """Leave a match of level 3 to the match topic: nothing tells which trade it is."""
+
+    def on_histories(
+        self, ts_recv: int, trades: list[HistoryTrade], scales: Scales, output: Output
+    ) -> None:
+        """Take in the answer to a `Backfill`; an answer to a stream that is down is of no use.
+
+        Raises
+        ------
+        ValueError   for what no row can hold; nothing has changed then
+        """
+        rows = {trade.sequence: (trade, *history_row(trade, scales)) for trade in trades}
+        if not self.up:
+            self._missed.is_asked = False
+            return
+        missed = self._missed.answer(rows, self._is_told)
+        for sequence in missed:
+            trade, numbers, words = rows[sequence]
+            self.write(ts_recv, trade.ts_event, sequence, numbers, words, output)
+        output.counts["trade_backfilled"] += len(missed)
+        self._go_on(self._missed.settle(), output)
+
+    def on_histories_failed(self, output: Output) -> None:
+        """Note that a `Backfill` will not be answered."""
+        self._missed.fail()
+        self._go_on(self._missed.settle(), output)
+
+    def write(
+        self,
+        ts_recv: int,
+        ts_event: int | None,
+        sequence: int,
+        numbers: tuple[tuple[int, int], ...],
+        words: tuple[str | None, ...],
+        output: Output,
+    ) -> None:
+        """Add one row. What is filled in is older: an interval tells its lowest and highest."""
+        interval = self._interval
+        first, last = (
+            (interval.sequence_first, interval.sequence_last) if interval else (None, None)
+        )
+        super().write(ts_recv, ts_event, sequence, numbers, words, output)
+        if interval is not None and first is not None and last is not None:
+            interval.sequence_first = min(first, sequence)
+            interval.sequence_last = max(last, sequence)
 
     def settle(self, ts: int, output: Output, *, everything: bool = False) -> None:
         """Write what has waited long enough; here nothing ever waits."""
@@ -63,6 +134,37 @@ class TradeStream(PushStream):
         """Note that the match topic is no longer subscribed."""
         self.match_topic_up = False
         self.settle(ts, output, everything=True)
+
+    def _tell(self, sequence: int, output: Output) -> None:
+        """Note that a socket told of a trade for the first time."""
+        settled = self._missed.tell(sequence)
+        is_newest = self._newest is None or not self._told_in_interval or sequence > self._newest
+        if is_newest:
+            self._newest = sequence
+        self._told_in_interval = True
+        self._go_on(settled, output)
+
+    def _is_told(self, sequence: int) -> bool:  # noqa: ARG002
+        """Say whether a trade inside a hole was told all the same; where it is, none can be."""
+        return False
+
+    def _go_on(self, settled: list[Hole], output: Output) -> None:
+        """Tell what became of holes, and ask again where that can help."""
+        for hole in settled:
+            outcome = hole.outcome
+            output.counts[f"backfill_{outcome}"] += 1
+            if outcome == HEALED and hole.is_between_runs:
+                output.trades_joined.append(self.symbol)
+            for gap in hole.gaps:
+                gap.healed_by = "backfill" if outcome == HEALED else None
+                gap.sequence_received = hole.until if outcome == HEALED else hole.known_from
+                output.touch(gap)
+        if self.up and self._missed.is_wanting and not self._missed.is_asked:
+            self._ask(output)
+
+    def _ask(self, output: Output) -> None:
+        self._missed.is_asked = True
+        output.commands.append(Backfill(self.symbol))
 
     def _is_known_id(self, trade_id: str | int, ts_recv: int) -> bool:
         if trade_id in self._ids:
@@ -84,8 +186,8 @@ class BookTradeStream(TradeStream):
     topic moves past it, falls silent or goes down, only level 3 had it.
     """
 
-    def __init__(self, symbol: str) -> None:
-        super().__init__(symbol)
+    def __init__(self, symbol: str, last_trade: int | None = None) -> None:
+        super().__init__(symbol, last_trade)
         self._seen: dict[int, None] = {}
         self._waiting: dict[int, tuple[int, L3Event, Scales]] = {}
 
@@ -99,8 +201,12 @@ class BookTradeStream(TradeStream):
         numbers, words = match_row(match, scales)
         for sequence in sorted(s for s in self._waiting if s < match.sequence):
             self._write_waiting(sequence, ts_recv, output)
-        self._waiting.pop(match.sequence, None)
+        waited = self._waiting.pop(match.sequence, None) is not None
         if self._is_repeat(match.sequence):
+            return False
+        if not waited:  # else level 3 has told of it
+            self._tell(match.sequence, output)
+        if self._missed.was_filled_in(match.sequence):
             return False
         self.write(ts_recv, match.ts_event, match.sequence, numbers, words, output)
         return True
@@ -108,6 +214,10 @@ class BookTradeStream(TradeStream):
     def on_l3_match(self, ts_recv: int, event: L3Event, scales: Scales, output: Output) -> None:
         """Take in a match of level 3, whose fields have been checked."""
         if event.sequence in self._seen or event.sequence in self._waiting:
+            return
+        self._tell(event.sequence, output)
+        if self._missed.was_filled_in(event.sequence):
+            self._is_repeat(event.sequence)
             return
         self._waiting[event.sequence] = (ts_recv, event, scales)
         if not self.match_topic_up:
@@ -127,6 +237,9 @@ class BookTradeStream(TradeStream):
         """End the interval; what waited is written into it first."""
         self.settle(ts, output, everything=True)
         super().on_down(ts, ts_alive, reason, output)
+
+    def _is_told(self, sequence: int) -> bool:
+        return sequence in self._seen or sequence in self._waiting
 
     def _is_repeat(self, sequence: int) -> bool:
         if sequence in self._seen:
@@ -174,4 +287,23 @@ def match_row(match: Match, scales: Scales) -> tuple[Numbers, Words]:
     words = (match.trade_id, match.side, match.maker_order_id, match.taker_order_id, "match")
     check_int64(match.sequence, match.ts_event)
     check_texts(*words)
+    return numbers, words
+
+
+def history_row(trade: HistoryTrade, scales: Scales) -> tuple[Numbers, Words]:
+    """Return numbers and words of the row of a trade that only the history tells of.
+
+    Raises
+    ------
+    ValueError   for what no row can hold
+    """
+    if trade.side not in SIDE_OF_ORDER:
+        raise ValueError(f"a trade has side buy or sell, not {trade.side!r}")
+    words = (None, trade.side, None, None, "backfill")
+    check_int64(trade.sequence, trade.ts_event)
+    check_texts(trade.price, trade.size)
+    numbers = (
+        parse_optional(trade.price, scales.price),
+        parse_optional(trade.size, scales.size),
+    )
     return numbers, words

@@ -277,7 +277,7 @@ def format_book(book: BookAnswer) -> bytes:
     return format_answer({**data, "bids": book.bids, "asks": book.asks})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HistoryTrade:
     """One of the last trades; `side` is the taker's. REST gives neither trade nor order ids."""
 
@@ -285,11 +285,11 @@ class HistoryTrade:
     price: str
     size: str
     side: str
-    ts_event: int
+    ts_event: int | None
 
 
 def parse_histories(data: Any) -> list[HistoryTrade]:
-    """Parse the data of `histories`.
+    """Parse the data of `histories`, in whatever order it comes; its times are ns.
 
     Raises
     ------
@@ -302,7 +302,7 @@ def parse_histories(data: Any) -> list[HistoryTrade]:
                 entry["price"],
                 entry["size"],
                 entry["side"],
-                int(entry["time"]),
+                parse_time(entry["time"], 1),
             )
             for entry in data
         ]

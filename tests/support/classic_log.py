@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
-from recorder.pipeline.output import ArmTimer, Output, RequestBook, Reseed
+from recorder.pipeline.output import ArmTimer, Backfill, Output, RequestBook, Reseed
 from recorder.pipeline.pipeline import Pipeline
 from recorder.raw_line import RESEED, RawLine
 from schemas.kucoin.control import Control, Subscription, format_control
@@ -217,6 +217,8 @@ class ClassicLog:
 
     def _carry_out(self, output: Output) -> None:
         for command in output.commands:
+            if isinstance(command, Backfill):
+                continue  # what this is about are books
             fields: dict[str, object] = {"symbol": SYMBOL, "stream": "l2"}
             if isinstance(command, ArmTimer):
                 fields["timer_id"] = command.timer_id

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
-from recorder.pipeline.output import Output, RequestBook
+from recorder.pipeline.output import Backfill, Output, RequestBook
 from recorder.pipeline.pipeline import Pipeline
 from recorder.raw_line import RawLine
 from replay.exchange.periodic import snapshot_entry
@@ -32,7 +32,13 @@ from schemas.kucoin.market import (
 )
 from schemas.kucoin.market_snapshot import MarketSnapshot, format_market_snapshot
 from schemas.kucoin.profiles import profile_named
-from schemas.kucoin.rest import BookAnswer, format_api_error, format_book, format_instruments
+from schemas.kucoin.rest import (
+    BookAnswer,
+    format_api_error,
+    format_book,
+    format_histories,
+    format_instruments,
+)
 from schemas.kucoin.topics import format_topic
 
 PROFILE = profile_named("kucoin-2019")
@@ -77,6 +83,8 @@ class MarketLog:
         self.lines: list[RawLine] = []
         self.feeds = ("level2",) if story.level2_only else tuple(PROFILE.topics)
         self._random = random.Random(story.seed)
+        # Apart: whether trades are asked for changes nothing else in the story.
+        self._random_trades = random.Random(f"{story.seed}/trades")
         self._now = story.start
         self._ids = count(1)
         self._connections = count(1)
@@ -175,6 +183,9 @@ class MarketLog:
 
     def _carry_out(self, output: Output) -> None:
         for command in output.commands:
+            if isinstance(command, Backfill):
+                self._ask_trades(command.symbol)
+                continue
             symbol, stream = command.symbol, command.stream
             delay = self._random.randint(1, 12)
             if isinstance(command, RequestBook):
@@ -194,6 +205,26 @@ class MarketLog:
                         "timer", symbol=s, stream=t, timer_id=i
                     ),
                 )
+
+    def _ask_trades(self, symbol: str) -> None:
+        path = PROFILE.histories_path.format(symbol=symbol)
+        fields = {"url": f"http://127.0.0.1:1{path}", "symbol": symbol, "purpose": "backfill"}
+        self._later(1, lambda: self._line("rest_request", **fields))
+        self._later(self._random_trades.randint(2, 9), lambda: self._answer_trades(symbol, fields))
+
+    def _answer_trades(self, symbol: str, fields: dict[str, str]) -> None:
+        """Answer with the last trades as they are, or were, or not at all."""
+        market = self._markets[symbol]
+        trades = [wire.history_trade(market.instrument, t) for t in market.history.recent]
+        chance = self._random_trades.random()
+        if chance < 0.1:
+            self._line("rest_failure", **fields, error="timeout")
+        elif chance < 0.15:
+            self._line("rest_answer", data=b'{"code":"429000"}', **fields, status=429)
+        else:
+            stale = self._random_trades.randint(1, 5) if chance < 0.4 else 0
+            body = format_histories(trades[: len(trades) - stale])
+            self._line("rest_answer", data=body, **fields, status=200)
 
     def _older(self) -> int:
         """Return how many events an answer lags behind: mostly none."""
