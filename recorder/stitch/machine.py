@@ -97,7 +97,7 @@ class Counters:
     updates_written: int = 0
     updates_stale: int = 0
     updates_ignored: int = 0  # while the stream was down
-    updates_dropped: int = 0  # held, then pushed out of a full buffer
+    updates_dropped: int = 0  # held, then pushed out of a full buffer or out of date
     updates_discarded: int = 0  # held when the stream went down
     snapshots_requested: int = 0
     snapshots_written: int = 0
@@ -349,6 +349,16 @@ class Stitcher:
         return actions
 
     def _hold(self, update: Update) -> None:
+        """Hold a message until a snapshot comes; those of a series that has ended are let go.
+
+        No book is of use to two series at once: with both held, every answer would be refused.
+        """
+        if self._held:
+            newest = self._held[-1]
+            is_below = update.sequence_end < newest.sequence_end - EPOCH_NUMBERS
+            if is_below or update.sequence_start > newest.sequence_end + EPOCH_NUMBERS:
+                self.counters.updates_dropped += len(self._held)
+                self._held.clear()
         if len(self._held) == self._buffer_updates_max:
             self._held.popleft()
             self.counters.updates_dropped += 1

@@ -519,6 +519,27 @@ def test_a_book_of_the_old_series_is_given_up_at_the_first_message_of_the_new_on
     assert actions == [WriteGap("bridge", 30, FAR + 1, 200, 5), RequestSnapshot(2)]
 
 
+@pytest.mark.parametrize("first, then", [(2 * FAR, 5), (5, 2 * FAR)])
+def test_numbers_that_begin_anew_while_a_book_is_awaited_leave_nobody_waiting(first, then):
+    machine = buffering()
+    machine.handle(update(first, first, ts=20))
+    event = update(then, then + 1, ts=30)
+    assert machine.handle(event) == []
+    assert (machine.held, machine.counters.updates_dropped) == (1, 1)
+    assert machine.handle(snapshot(then - 1, ts=40)) == [
+        WriteSnapshot(snapshot(then - 1, ts=40)),
+        written(event, then - 1),
+    ]
+
+
+def test_a_message_within_reach_of_the_last_one_held_is_of_its_series():
+    machine = buffering()
+    machine.handle(update(FAR, FAR, ts=20))
+    machine.handle(update(FAR - EPOCH_NUMBERS, FAR - EPOCH_NUMBERS))
+    machine.handle(update(FAR, FAR))
+    assert (machine.held, machine.counters.updates_dropped) == (3, 0)
+
+
 @pytest.mark.parametrize("sequence", [-1, 0])
 def test_a_new_instrument_begins_below_one(sequence):
     machine = buffering()
