@@ -162,6 +162,8 @@ class Recording:
 
     def roll(self, ts_now: int, *, force: bool = False) -> int:
         """Publish the parts due at `ts_now` (ns UTC), or all; return how many."""
+        if not self._writer.pipeline.run_id:
+            return 0  # its first line is still on its way
         return self._writer.roll(ts_now, force=force)
 
     def set_rules(self, rules: RollRules) -> None:
