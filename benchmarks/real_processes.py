@@ -194,11 +194,12 @@ def is_synced(status: Mapping[str, Any]) -> bool:
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines of a JSON-lines file, compressed or not, of as many frames as there are."""
     with path.open("rb") as file:
-        stream: Any = file
-        if path.suffix == ".zst":
-            stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        for line in io.BufferedReader(stream, 1 << 20):
-            yield orjson.loads(line)
+        if path.suffix != ".zst":
+            yield from map(orjson.loads, file)
+            return
+        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        with io.BufferedReader(reader, 1 << 20) as lines:
+            yield from map(orjson.loads, lines)
 
 
 def raw_segments(archive: Path) -> dict[str, list[Path]]:
