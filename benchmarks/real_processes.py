@@ -143,17 +143,24 @@ class Watch:
     durable: dict[tuple[str, int], int] = field(default_factory=dict)
     _control: _Control | None = None
 
-    def ask(self, path: str = "/status", method: str = "GET") -> dict[str, Any] | None:
-        """Return an answer; None when nobody is there, or leaves while being asked."""
+    def ask_text(self, path: str, method: str = "GET") -> str | None:
+        """Return the body of an answer; None when nobody is there, or leaves while being asked."""
         if self._control is None:
             self._control = _Control(self.archive, self.timeout_s)
         try:
             self._control.request(method, path)
             with self._control.getresponse() as response:
-                answer: dict[str, Any] = orjson.loads(response.read())
-        except (OSError, http.client.HTTPException, orjson.JSONDecodeError):
+                return response.read().decode()
+        except (OSError, http.client.HTTPException):
             self.forget()
             return None
+
+    def ask(self, path: str = "/status", method: str = "GET") -> dict[str, Any] | None:
+        """Return an answer as JSON; None when nobody is there, or leaves while being asked."""
+        body = self.ask_text(path, method)
+        if body is None:
+            return None
+        answer: dict[str, Any] = orjson.loads(body)
         return answer
 
     def note(self) -> dict[str, Any] | None:
