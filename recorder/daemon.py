@@ -28,6 +28,7 @@ from recorder.raw_line import RawLine
 from recorder.rest_log import LoggedRest
 from recorder.startup import Greeting, greet_venue
 from recorder.storage.known_symbols import known_symbols
+from recorder.storage.last_trades import last_trades
 from recorder.subscriptions import Plan
 from recorder.tape import Tape
 from recorder.transport.http_server import CONTROL_SOCKET, HttpServer
@@ -265,6 +266,7 @@ class _Daemon:
             "symbols": list(greeting.symbols),
             "signed": greeting.signed,
             "feeds": list(config.venue.streams),
+            "last_trades": last_trades(config.archive, self._profile.name),
             "limits": {
                 **asdict(self._profile.limits),
                 "buffer_updates_max": config.stitch.buffer_updates_max,

@@ -28,6 +28,9 @@ LAG_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 CLOCK_STEP_NS = 100_000_000
 # What reaches us before the venue says it happened tells of a clock, not of a network.
 VENUE_LAG_BOUNDS_S = (0.0, *LAG_BOUNDS_S)
+# Gaps in trades that may be told of again, when they have been filled in: a reconnect of an
+# exchange's whole list leaves one a symbol.
+_CLOSED_GAPS_REMEMBERED = 4_096
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -115,6 +118,7 @@ class Meters:
         self._clock_offset: int | None = None
         self._clocks_read = 0  # on the clock that only goes forward
         self._open_gaps: dict[Key, Gap] = {}
+        self._closed_trade_gaps: dict[int, Gap] = {}  # by identity, which holding them keeps
 
     def count_durable(self, lines: Iterable[RawLine], raw_bytes: int) -> None:
         """Count lines that were fsynced just now."""
@@ -158,6 +162,10 @@ class Meters:
                 int(ts_recv[-1]), None if last == NO_TIME else last
             )
             if ts_event is not None:
+                if "backfill" in batch.columns.get("source", ()):
+                    # Asked for long after it happened: that says nothing of how late we are told.
+                    is_filled_in = np.array([s == "backfill" for s in batch.columns["source"]])
+                    ts_event = np.where(is_filled_in, NO_TIME, ts_event)
                 times.setdefault(batch.stream, []).append((ts_recv, ts_event))
         for stream, pieces in times.items():
             received = np.concatenate([ts_recv for ts_recv, _ in pieces])
@@ -178,6 +186,8 @@ class Meters:
     def _count_gap(self, gap: Gap) -> None:
         """Count a gap once: when it is first told, which may be when it is already healed."""
         key = (gap.symbol, gap.stream)
+        if gap.stream == "trades" and id(gap) in self._closed_trade_gaps:
+            return  # told of again: what was missed has been filled in, or never will be
         if self._open_gaps.get(key) is not gap:
             self.gaps[gap.reason, gap.stream] += 1
             self.stream_gaps[key] += 1
@@ -185,5 +195,9 @@ class Meters:
             self._open_gaps[key] = gap
             return
         self._open_gaps.pop(key, None)
+        if gap.stream == "trades":
+            self._closed_trade_gaps[id(gap)] = gap
+            if len(self._closed_trade_gaps) > _CLOSED_GAPS_REMEMBERED:
+                del self._closed_trade_gaps[next(iter(self._closed_trade_gaps))]
         if gap.healed_by == "snapshot":
             self.resyncs[gap.stream] += 1

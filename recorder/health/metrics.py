@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from recorder.health.readiness import READY_STATES
 from recorder.health.status import FAILED, RECORDING, Facts
 from recorder.meters import Meters, Tally
+from recorder.pipeline.missed_trades import OUTCOMES as BACKFILL_OUTCOMES
 from recorder.transport.keeper import RECONNECT_REASONS
 from recorder.transport.rest_rules import OUTCOMES
 from schemas.datasets import BOOK_STREAMS, GAP_REASONS
@@ -253,6 +254,19 @@ def _gaps(view: View) -> Iterator[Metric]:
     yield _counter("resyncs", "Gaps healed by a new book", _by_word(resyncs), "stream")
     yield _counter(
         "reseeds", "Partial books asked for anew because the price moved", _one(meters.reseeds)
+    )
+    counts = view.counted.counts
+    yield _counter(
+        "trades_backfilled",
+        "Missed trades filled in from the exchange's history",
+        _one(counts.get("trade_backfilled", 0)),
+    )
+    backfills = {outcome: counts.get(f"backfill_{outcome}", 0) for outcome in BACKFILL_OUTCOMES}
+    yield _counter(
+        "backfills",
+        "Holes in what was told of trades, by what became of them",
+        _by_word(backfills),
+        "outcome",
     )
 
 

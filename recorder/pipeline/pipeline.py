@@ -51,6 +51,7 @@ class Pipeline:
     start : dict          the fields of the `run_start` line
     counts : Counter      lines by kind, frames by what became of them
     stop_reason : str     empty until the run ended
+    trades_joined : set[str]   symbols of which no trade is missing between an earlier run and this
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class Pipeline:
         self.ts_last = 0
         self.counts = Counts()
         self.stop_reason = ""
+        self.trades_joined: set[str] = set()
         self._scales: dict[str, Scales] = {}
         self._instruments: dict[str, Instrument] = {}
         self._has_listed = False
@@ -89,6 +91,7 @@ class Pipeline:
         if self._streams is not None:
             self._streams.stitch_all(output)
         self.counts.update(output.counts)
+        self.trades_joined.update(output.trades_joined)
         return output
 
     def finish(self, reason: str) -> Output:

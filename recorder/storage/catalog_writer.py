@@ -201,8 +201,12 @@ class CatalogWriter(CatalogReader):
     def _part(self, symbol: str, stream: str, run_id: str) -> None:
         """Take back that a later run ended a gap behind a run: another covers its place."""
         key = (symbol, stream, run_id)
+        # Of gaps that were filled in, only the one behind the run's last interval.
         where = (
-            "WHERE symbol = ? AND stream = ? AND run_id = ? AND healed_by = 'next_run' AND reason "
+            "WHERE symbol = ? AND stream = ? AND run_id = ? AND (healed_by = 'next_run' "
+            "OR healed_by = 'backfill' AND ts_from = (SELECT max(ts_to) FROM coverage AS c "
+            "WHERE c.symbol = gaps.symbol AND c.stream = gaps.stream AND c.run_id = gaps.run_id)) "
+            "AND reason "
         )
         between = "= (SELECT coalesce(stop_reason, 'crashed') FROM runs WHERE run_id = ?)"
         self._db.execute(f"DELETE FROM gaps {where}{between}", (*key, run_id))
@@ -222,6 +226,13 @@ class CatalogWriter(CatalogReader):
         ).fetchone()
         healed = (first["ts_from"], first["sequence_first"], "next_run")
         key = (symbol, stream, earlier)
+        filled_in = self._db.execute(
+            "SELECT 1 FROM gaps WHERE symbol = ? AND stream = ? AND run_id = ? "
+            "AND ts_from = ? AND ts_to = ? AND healed_by = 'backfill'",
+            (*key, last["ts_to"], first["ts_from"]),
+        ).fetchone()
+        if filled_in is not None:
+            return
         where = (
             "WHERE symbol = ? AND stream = ? AND run_id = ? "
             "AND (ts_to IS NULL OR healed_by = 'next_run')"
@@ -253,6 +264,19 @@ class CatalogWriter(CatalogReader):
                     "healed_by": healed[2],
                 }
             ],
+        )
+
+    def heal_trades_before(self, run_id: str, symbol: str) -> None:
+        """Note that no trade is missing between a run and the one before it, joined already."""
+        first = (
+            "FROM coverage WHERE symbol = ? AND stream = 'trades' AND run_id = ? "
+            "ORDER BY ts_from, ordinal_first LIMIT 1"
+        )
+        self._db.execute(
+            f"UPDATE gaps SET healed_by = 'backfill', sequence_received = "
+            f"(SELECT sequence_first {first}) WHERE symbol = ? AND stream = 'trades' "
+            f"AND run_id <> ? AND healed_by = 'next_run' AND ts_to = (SELECT ts_from {first})",
+            (symbol, run_id) * 3,
         )
 
     def swap_parts(

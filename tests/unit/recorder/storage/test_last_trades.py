@@ -1,0 +1,48 @@
+"""The last trade an archive has of each symbol."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from recorder.errors import CatalogDamaged
+from recorder.storage.last_trades import last_trades
+from schemas.catalog import DDL
+
+
+def test_no_archive_has_no_trades_and_none_comes_into_being(tmp_path: Path) -> None:
+    assert last_trades(tmp_path / "archive", "kucoin-2019") == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_trade_is_that_of_the_interval_that_ends_last(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "catalog.db")) as db, db:
+        db.executescript(DDL)
+        db.executemany(
+            "INSERT INTO runs (run_id, profile) VALUES (?, ?)",
+            [("1", "kucoin-2019"), ("2", "kucoin-2019"), ("3", "kucoin-classic")],
+        )
+        db.executemany(
+            "INSERT INTO coverage (symbol, stream, run_id, ordinal_first, ts_from, ts_to, "
+            "sequence_last) VALUES (?, ?, ?, 0, ?, ?, ?)",
+            [
+                ("A-B", "trades", "1", 1, 5, 900),  # numbers began anew since
+                ("A-B", "trades", "2", 6, 7, 40),
+                ("A-B", "trades", "2", 8, 9, None),  # none was told in it
+                ("A-B", "l3", "2", 6, 9, 77),
+                ("C-D", "trades", "1", 1, 5, 50),
+                ("C-D", "trades", "3", 6, 7, 60),  # of another dialect
+                ("E-F", "trades", "1", 1, 5, None),
+            ],
+        )
+    assert last_trades(tmp_path, "kucoin-2019") == {"A-B": 40}
+    assert last_trades(tmp_path, "kucoin-classic") == {"C-D": 60}
+
+
+def test_a_catalog_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "catalog.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(CatalogDamaged):
+        last_trades(tmp_path, "kucoin-2019")
