@@ -25,9 +25,9 @@ def slow_down(from_s: float, for_s: float, lines_per_s: float) -> None:
     """Make the writer slow for a time."""
     process = RunWriter.process
 
-    def process_slowly(self: RunWriter, lines: Any, *more: Any) -> Any:
+    def process_slowly(self: RunWriter, lines: Any, *more: Any, **named: Any) -> Any:
         began = time.monotonic()
-        done = process(self, lines, *more)
+        done = process(self, lines, *more, **named)
         if from_s <= began - BEGAN < from_s + for_s:
             time.sleep(max(0.0, began + len(lines) / lines_per_s - time.monotonic()))
         return done
