@@ -126,6 +126,29 @@ def test_a_gap_told_when_it_is_healed_counts_too() -> None:
     assert meters.resyncs == {}, "what was missed on a stream without a book stays missed"
 
 
+def test_a_gap_filled_in_later_counts_no_second_time() -> None:
+    meters = Meters()
+    one, other = gap("disconnected", stream="trades"), gap("disconnected", stream="trades")
+    for each in (one, other):
+        meters.count_output(told(each))
+        each.ts_to = 30
+        meters.count_output(told(each))
+    one.healed_by = "backfill"
+    meters.count_output(told(one))
+    meters.count_output(told(other))
+    assert meters.gaps == {("disconnected", "trades"): 2}
+
+
+def test_what_is_filled_in_late_says_nothing_of_how_late_the_venue_tells() -> None:
+    meters = Meters()
+    trades = rows("trades", "trades", [1_003 * MS, 1_004 * MS], [1_000 * MS, 4 * MS])
+    trades.columns["source"] = ["match", "backfill"]
+    meters.count_output(Output(rows=[trades]))
+    assert abs(meters.venue_lag_s["trades"].sum_s - 0.003) < 1e-9
+    assert meters.venue_lag_s["trades"].cumulative[-1] == ("+Inf", 1)
+    assert meters.last_rows["A-B", "trades"] == LastRow(1_004 * MS, 4 * MS)
+
+
 def test_parts_by_dataset() -> None:
     meters = Meters()
     meters.count_parts([{"dataset": "trades", "bytes": 3}, {"dataset": "trades", "bytes": 4}])

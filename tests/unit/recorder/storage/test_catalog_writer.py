@@ -161,6 +161,66 @@ def test_runs_are_joined_by_exactly_one_gap(catalog: Any, tmp_path: Path) -> Non
         catalog.join_runs([("A-B", "l2"), ("C-D", "l2")])
 
 
+def _trades(entries: list) -> list:
+    return [replace(entry, stream="trades") for entry in entries]
+
+
+def _healed(archive: Path) -> list[tuple[Any, ...]]:
+    names = ("run_id", "ts_from", "ts_to", "sequence_received", "healed_by")
+    return sorted(tuple(gap[name] for name in names) for gap in table_rows(archive, "gaps"))
+
+
+def test_trades_filled_in_between_runs_heal_the_gap_and_it_stays_healed(
+    catalog: Any, tmp_path: Path
+) -> None:
+    key = ("A-B", "trades")
+
+    def run(name: str, entries: list, stop: int | None) -> None:
+        catalog.put_run(run_row(name, ts_stop=stop, reason="stopped" if stop else None))
+        catalog.put_ledger(name, _trades(entries))
+        catalog.join_runs([key])
+
+    within = Gap("A-B", "trades", 3, "disconnected", 40, 41, None, 44, 110, "backfill")
+    run("r1", [interval(0, 5, 10, 20)], 25)
+    run("r2", [interval(0, 3, 30, 40), within, interval(4, 9, 44, 50)], 51)
+    run("r3", [interval(0, 9, 60, 70)], None)
+    catalog.heal_trades_before("r3", "A-B")
+    healed = [
+        ("r1", 20, 30, 100, "next_run"),
+        ("r2", 40, 44, 110, "backfill"),
+        ("r2", 50, 60, 100, "backfill"),
+    ]
+    for _ in range(2):
+        catalog.join_runs([key])
+        assert _healed(tmp_path) == healed
+    # A run that turns out to lie between them: nobody has shown anything about its two sides.
+    run("between", [interval(0, 2, 52, 54)], 55)
+    assert _healed(tmp_path) == [
+        ("between", 54, 60, 100, "next_run"),
+        *healed[:2],
+        ("r2", 50, 52, 100, "next_run"),
+    ]
+
+
+def test_a_gap_that_was_filled_in_goes_when_another_run_covers_its_place(
+    catalog: Any, tmp_path: Path
+) -> None:
+    key = ("A-B", "trades")
+    within = Gap("A-B", "trades", 3, "disconnected", 14, 15, None, 16, 110, "backfill")
+    for name, entries, stop in (
+        ("r1", [interval(0, 3, 10, 14), within, interval(4, 5, 16, 20)], 25),
+        ("r2", [interval(0, 9, 60, 70)], 71),
+    ):
+        catalog.put_run(run_row(name, ts_stop=stop, reason="stopped"))
+        catalog.put_ledger(name, _trades(entries))
+        catalog.join_runs([key])
+    catalog.heal_trades_before("r2", "A-B")
+    catalog.put_run(run_row("both", ts_stop=81, reason="source"))
+    catalog.put_ledger("both", _trades([interval(0, 9, 12, 80)]))
+    catalog.join_runs([key])
+    assert _healed(tmp_path) == [("r1", 14, 16, 110, "backfill")]
+
+
 def test_a_run_that_goes_on_is_not_joined_to_a_later_one(catalog: Any, tmp_path: Path) -> None:
     _run(catalog, "r9", [interval(0, 9, 60, 70)], stop=80, reason="stopped")
     _run(catalog, "r1", [interval(0, 5, 10, 20)], stop=None)
