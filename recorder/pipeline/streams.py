@@ -70,6 +70,7 @@ class Streams:
         try:
             return self._pushes[key]
         except KeyError:
+            push: PushStream
             if key[1] == "trades":
                 push = self._trade_stream(key[0], self._last_trades.get(key[0]))
             else:
@@ -150,6 +151,7 @@ class Streams:
                 self.trades(key[0]).match_topic_up = True
             else:
                 self.push(key).on_up(ts, output)
+            self._note_trade_topics(key[0])
 
     def released(self, key: Key, connection: int, ts: int, reason: str, output: Output) -> None:
         """Note that a connection no longer carries a stream; it goes down with the last one."""
@@ -230,6 +232,13 @@ class Streams:
             self.trades(key[0]).on_match_topic_down(ts, output)
         else:
             self.push(key).on_down(ts, ts_alive, reason, output)
+
+    def _note_trade_topics(self, symbol: str) -> None:
+        """Tell the trades of a symbol which topics bring them."""
+        trades = self._pushes.get((symbol, "trades"))
+        if isinstance(trades, TradeStream):
+            topics = [t for t in ("l3", MATCH_TOPIC) if self.carriage.carriers.get((symbol, t))]
+            trades.note_topics(topics)
 
     def _has_l3_twin(self, key: Key) -> bool:
         """Say whether level 3 brings every row of this stream, too."""

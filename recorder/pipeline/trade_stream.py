@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from recorder.pipeline.decode import (
     SIDE_OF_ORDER,
     Scales,
@@ -12,6 +14,7 @@ from recorder.pipeline.decode import (
 from recorder.pipeline.missed_trades import HEALED, Hole, MissedTrades
 from recorder.pipeline.output import Backfill, Output
 from recorder.pipeline.push_stream import PushStream
+from recorder.pipeline.routes import MATCH_TOPIC
 from schemas.kucoin.market import L3Event, Match
 from schemas.kucoin.rest import HistoryTrade
 
@@ -49,15 +52,15 @@ class TradeStream(PushStream):
         self.match_topic_up = False
         self._ids: dict[str | int, int] = {}  # id → when it was known, the oldest first
         self._missed = MissedTrades()
-        self._newest = last_trade  # before this interval, or in it where a trade has been told
-        self._told_in_interval = False
+        self._last_whole = last_trade  # up to here every topic has told what it tells
+        self._topics: set[str] = set()  # that bring trades in this interval
+        self._newest: dict[str, int] = {}  # by topic, in this interval
 
     def on_up(self, ts: int, output: Output) -> None:
         """Begin an interval, and ask for what was missed before it."""
         gap = self._gap
         super().on_up(ts, output)
-        self._told_in_interval = False
-        self._missed.begin(self._newest, gap)
+        self._missed.begin(self._end_interval(), gap)
         # Also where a question is on its way: a shell that has forgotten it would never answer.
         if self._missed.is_wanting:
             self._ask(output)
@@ -72,8 +75,9 @@ class TradeStream(PushStream):
         numbers, words = match_row(match, scales)
         if self._is_known_id(match.trade_id or match.sequence, ts_recv):
             return False
-        if self._told_in_interval and self._newest is not None and match.sequence < self._newest:
+        if match.sequence < self._newest.get(MATCH_TOPIC, match.sequence):
             self._missed.disorder()
+        self._reach(MATCH_TOPIC, match.sequence)
         self._tell(match.sequence, output)
         if self._missed.was_filled_in(match.sequence):
             return False
@@ -130,6 +134,10 @@ class TradeStream(PushStream):
     def settle(self, ts: int, output: Output, *, everything: bool = False) -> None:
         """Write what has waited long enough; here nothing ever waits."""
 
+    def note_topics(self, topics: Iterable[str]) -> None:
+        """Note which topics bring trades now."""
+        self._topics.update(topics)
+
     def on_match_topic_down(self, ts: int, output: Output) -> None:
         """Note that the match topic is no longer subscribed."""
         self.match_topic_up = False
@@ -137,12 +145,23 @@ class TradeStream(PushStream):
 
     def _tell(self, sequence: int, output: Output) -> None:
         """Note that a socket told of a trade for the first time."""
-        settled = self._missed.tell(sequence)
-        is_newest = self._newest is None or not self._told_in_interval or sequence > self._newest
-        if is_newest:
-            self._newest = sequence
-        self._told_in_interval = True
-        self._go_on(settled, output)
+        self._go_on(self._missed.tell(sequence), output)
+
+    def _reach(self, topic: str, sequence: int) -> None:
+        """Note how far a topic has come, with what is no news too."""
+        self._newest[topic] = max(sequence, self._newest.get(topic, sequence))
+
+    def _end_interval(self) -> int | None:
+        """Return the last trade up to which no topic of the interval can have more to tell.
+
+        A trade may come by one of two topics only. So what one has told does not show that the
+        other, which was not as far when both were cut off, had nothing else.
+        """
+        if self._newest and self._topics <= self._newest.keys():
+            self._last_whole = min(self._newest.values())
+        self._newest.clear()
+        self._topics.clear()
+        return self._last_whole
 
     def _is_told(self, sequence: int) -> bool:  # noqa: ARG002
         """Say whether a trade inside a hole was told all the same; where it is, none can be."""
@@ -201,6 +220,7 @@ class BookTradeStream(TradeStream):
         numbers, words = match_row(match, scales)
         for sequence in sorted(s for s in self._waiting if s < match.sequence):
             self._write_waiting(sequence, ts_recv, output)
+        self._reach(MATCH_TOPIC, match.sequence)
         waited = self._waiting.pop(match.sequence, None) is not None
         if self._is_repeat(match.sequence):
             return False
@@ -213,6 +233,7 @@ class BookTradeStream(TradeStream):
 
     def on_l3_match(self, ts_recv: int, event: L3Event, scales: Scales, output: Output) -> None:
         """Take in a match of level 3, whose fields have been checked."""
+        self._reach("l3", event.sequence)
         if event.sequence in self._seen or event.sequence in self._waiting:
             return
         self._tell(event.sequence, output)

@@ -113,7 +113,7 @@ async def test_of_a_symbol_one_question_is_on_its_way_and_the_next_is_asked_behi
 
 async def test_asking_again_is_spaced_longer_each_time_and_a_new_need_is_not() -> None:
     rest = FakeRest()
-    rest.error = RestFailed("url", None, "timeout")
+    rest.error = RestFailed("url", None, "timeout", refused=False)
     trades = make(rest)
     for asked in range(1, 5):
         trades.request(Backfill("A-B"))

@@ -180,6 +180,7 @@ def test_a_match_of_level_3_that_waits_for_its_twin_is_not_filled_in() -> None:
     shell = TradeShell()
     shell.up("match", "level3")
     shell.match(10)
+    shell.l3_match(10)
     shell.down()
     shell.up("match", "level3")
     shell.match(20)
@@ -188,6 +189,25 @@ def test_a_match_of_level_3_that_waits_for_its_twin_is_not_filled_in() -> None:
     shell.match(22)
     assert shell.told() == [10, 20, 15, 18, 22]
     assert [row["source"] for row in shell.rows][2:4] == ["backfill", "level3"]
+
+
+def test_what_only_the_slower_topic_would_have_told_is_missed_too() -> None:
+    shell = TradeShell()
+    shell.up("match", "level3")
+    shell.l3_match(10)
+    shell.match(10, 14)  # 12 is of level 3 only, which was not as far
+    shell.down()
+    shell.up("match", "level3")
+    shell.match(20)
+    shell.answer([12, 14, 20])
+    assert shell.told("backfill") == [12]
+    assert shell.gaps == [("disconnected", None, 12)], "whatever came between 10 and 12"
+    shell.l3_match(20)
+    shell.down()
+    shell.up()
+    shell.match(30)
+    shell.answer([20, 30])
+    assert shell.gaps[1] == ("disconnected", "backfill", 30)
 
 
 def test_frames_that_could_not_be_read_are_filled_in_likewise() -> None:
