@@ -120,6 +120,11 @@ class Budget(Hold):
     Parameters
     ----------
     limit : Rate   what the venue allows
+
+    Attributes
+    ----------
+    spent_total : int   weight, since it was made
+    waiting : int       actions that wait to be allowed, whatever they wait for
     """
 
     def __init__(self, limit: Rate) -> None:
@@ -132,6 +137,7 @@ class Budget(Hold):
         self._spent: deque[tuple[float, int]] = deque()
         self._spent_weight = 0
         self.spent_total = 0
+        self.waiting = 0
 
     async def take(
         self,
@@ -153,6 +159,20 @@ class Budget(Hold):
         hold : Hold       keeps back this action alone
         room : callable   awaited by the first of those who wait; urgent ones do without
         """
+        self.waiting += 1
+        try:
+            await self._take_turn(weight, urgent, rank, hold, room)
+        finally:
+            self.waiting -= 1
+
+    async def _take_turn(
+        self,
+        weight: int,
+        urgent: bool,
+        rank: Rank,
+        hold: Hold | None,
+        room: Callable[[], Awaitable[None]] | None,
+    ) -> None:
         while True:
             if hold is not None:
                 await hold.wait()
@@ -180,11 +200,6 @@ class Budget(Hold):
                 return
             # The permit lapses with the wait: after a pause everyone queues anew.
             await asyncio.sleep(rest_s)
-
-    @property
-    def waiting(self) -> int:
-        """How many actions wait for their turn behind the one whose turn it is."""
-        return self._lane.waiting
 
     @property
     def used_ratio(self) -> float:

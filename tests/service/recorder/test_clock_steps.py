@@ -48,8 +48,7 @@ async def test_no_row_is_lost_and_known_time_never_runs_backwards(
                 await scene.until(lambda: scene.synced(*symbols), "both books")
                 for offset_ns in (-5 * MINUTE_NS, 3 * MINUTE_NS, 0):
                     clock.offset_ns = offset_ns
-                    rows = scene.tape.meters.rows["l2_updates"]
-                    grown = rows + 60
+                    grown = scene.tape.meters.rows["l2_updates"] + 60
                     await scene.until(
                         lambda grown=grown: scene.tape.meters.rows["l2_updates"] > grown, "rows"
                     )

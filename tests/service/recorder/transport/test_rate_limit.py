@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from recorder.transport.rate_limit import OLDEST_EVERY, Budget, Lane
+from recorder.transport.rate_limit import OLDEST_EVERY, Budget, Hold, Lane
 from schemas.kucoin.profile import Rate
 
 
@@ -41,6 +41,19 @@ async def test_a_pause_holds_everybody_and_ends() -> None:
     await asyncio.gather(*(budget.take() for _ in range(5)))
     assert 0.19 <= loop.time() - began < 1.0
     assert budget.paused_s == 0.0
+
+
+async def test_who_waits_is_counted_whatever_it_waits_for() -> None:
+    budget, hold = Budget(Rate(4, 10.0)), Hold()
+    hold.pause(60.0)
+    held = asyncio.create_task(budget.take(hold=hold))
+    others = [asyncio.create_task(budget.take(urgent=n == 3)) for n in range(4)]
+    await asyncio.sleep(0.02)
+    assert (sum(task.done() for task in others), budget.waiting) == (1, 4)
+    for task in (held, *others):
+        task.cancel()
+    await asyncio.gather(held, *others, return_exceptions=True)
+    assert budget.waiting == 0
 
 
 async def queue_up(lane: Lane, ranks: list[tuple[int, int]]) -> list[int]:
