@@ -316,8 +316,8 @@ def plot(samples: Sequence[Sample], slow: tuple[float, float], title: str) -> st
             text(x(end_s * share), y(0) + 18, f"{end_s * share / 60:.1f}", grey),
         ]
     pieces += [
-        text(x(0), y(1) - 10, "memory, MiB", memory),
-        text(x(end_s), y(1) - 10, "thousand lines behind", lag),
+        text(12, y(1) - 10, "memory, MiB", memory, "start"),
+        text(WIDTH - 12, y(1) - 10, "thousand lines behind", lag, "end"),
         line([(s.at_s, (s.lag_lines or 0) / 1_000 / lag_top) for s in samples], lag),
         line([(s.at_s, s.rss_bytes / MIB / rss_top) for s in samples], memory),
         "</svg>",
