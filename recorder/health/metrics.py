@@ -233,8 +233,10 @@ def _books(facts: Facts) -> Iterator[Metric]:
     yield family("book_messages", "Messages of books, by what became of them", "outcome", MESSAGES)
     yield family("book_snapshots", "Full books, by what became of them", "outcome", SNAPSHOTS)
     yield family("book_oddities", "Events that did not fit the book", "kind", ODDITIES)
-    epochs = {(stream,): met[stream, "epochs"] for stream in BOOK_STREAMS if stream in recorded}
-    yield _counter("sequence_epochs", "Series of numbers that began anew", epochs, "stream")
+    epochs = {stream: met[stream, "epochs"] for stream in BOOK_STREAMS if stream in recorded}
+    yield _counter(
+        "sequence_epochs", "Series of numbers that began anew", _by_word(epochs), "stream"
+    )
 
 
 def _gaps(view: View) -> Iterator[Metric]:

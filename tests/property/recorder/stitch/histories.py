@@ -33,6 +33,7 @@ from recorder.stitch import (
     WriteSnapshot,
     WriteUpdates,
 )
+from recorder.stitch.machine import EPOCH_NUMBERS
 
 AMPLE = 10_000  # a buffer that no history fills
 NOTHING = (0, 0)  # what a price-0 row says
@@ -54,6 +55,7 @@ class Faults:
     clock_back: float = 0.0
     audit: float = 0.0
     silence: float = 0.0
+    renumber: float = 0.0
     buffer_updates_max: int = AMPLE
     numbers_per_message: int = 1
     overlap: bool = False
@@ -67,7 +69,7 @@ class Faults:
         """
         told_again = self.late_repeat or self.rotation
         dropped = told_again and self.buffer_updates_max < AMPLE
-        return not (self.loss or self.reorder or self.disconnect or dropped)
+        return not (self.loss or self.reorder or self.disconnect or self.renumber or dropped)
 
 
 def draw_faults(random: Random) -> Faults:
@@ -89,6 +91,7 @@ def draw_faults(random: Random) -> Faults:
         clock_back=chance(),
         audit=chance(),
         silence=chance(),
+        renumber=random.choice([0.0, 0.0, 0.0, 0.3]),
         buffer_updates_max=random.choice([1, 2, 5, AMPLE]),
         numbers_per_message=random.choice([1, 1, 3, 6]),
         overlap=random.random() < 0.4,
@@ -96,8 +99,8 @@ def draw_faults(random: Random) -> Faults:
 
 
 def without_losses(faults: Faults) -> Faults:
-    """Return the same mix with nothing lost, reordered or cut."""
-    quiet = {"loss": 0.0, "reorder": 0.0, "disconnect": 0.0}
+    """Return the same mix with nothing lost, reordered, cut or begun anew."""
+    quiet = {"loss": 0.0, "reorder": 0.0, "disconnect": 0.0, "renumber": 0.0}
     if faults.buffer_updates_max < AMPLE:
         quiet |= {"late_repeat": 0.0, "rotation": 0.0}
     return replace(faults, **quiet)
@@ -123,10 +126,27 @@ class Exchange:
         book = {price: random.randrange(1, 9) for price in range(1, 5)}
         self.books = [book]
         self._changes: list[tuple[int, int]] = [NOTHING]
+        self._ended: list[tuple[int, list[dict[int, int]]]] = []  # series before: first, books
 
     def book(self, sequence: int) -> dict[int, int]:
-        """Return the book at a number."""
-        return self.books[sequence - self.first]
+        """Return the book at a number, of whatever series has it."""
+        for first, books in [(self.first, self.books), *self._ended]:
+            if first <= sequence < first + len(books):
+                return books[sequence - first]
+        raise AssertionError(f"no series has {sequence}")
+
+    def renumber(self) -> bool:
+        """Go on with numbers that begin anew far below; False when there is no room below."""
+        if self.first <= 3 * EPOCH_NUMBERS:
+            return False
+        self._ended.append((self.first, self.books))
+        self.first = self.sequence = self._random.randrange(1, self.first - 2 * EPOCH_NUMBERS)
+        self.books, self._changes = [self.books[-1]], [NOTHING]
+        return True
+
+    def last_of_ended(self) -> int | None:
+        """Return the last number of the series before this one."""
+        return self._ended[-1][0] + len(self._ended[-1][1]) - 1 if self._ended else None
 
     def speak(self) -> Message:
         """Let a few numbers pass and return the message that tells of them."""
@@ -428,6 +448,11 @@ class World:
             self._pass_on()
         elif what < 0.8:
             self._answer()
+        elif what < 0.83 and self.chance(faults.renumber):
+            # What was told under the old numbers has arrived by then, or never does.
+            self._pass_on()
+            if self.exchange.renumber():
+                self.past.clear()
         elif what < 0.85 and self.recorder.timers:
             self.tell(Timer(self.clock(), random.choice(self.recorder.timers[-2:])))
         elif self.chance(faults.disconnect):
@@ -482,6 +507,9 @@ class World:
         if stale:
             sequence -= self.random.randrange(0, 30)
         sequence = max(sequence, self.exchange.first)
+        before = self.exchange.last_of_ended()
+        if stale and before is not None and self.random.random() < 0.5:
+            sequence = before  # out of a cache
         book = self.exchange.book(sequence)
         self.tell(Snapshot(self.clock(), sequence, request_id, book))
 

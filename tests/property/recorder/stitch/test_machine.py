@@ -38,6 +38,7 @@ faults = st.builds(
     clock_back=chance,
     audit=chance,
     silence=chance,
+    renumber=chance,
     buffer_updates_max=st.sampled_from([1, 2, 5, AMPLE]),
     numbers_per_message=st.sampled_from([1, 3, 6]),
     overlap=st.booleans(),
