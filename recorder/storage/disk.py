@@ -45,7 +45,15 @@ class Lock(Protocol):
 
 
 class Disk:
-    """The file system."""
+    """The file system.
+
+    Attributes
+    ----------
+    folders_synced : set[Path]   those whose names this process has made durable
+    """
+
+    def __init__(self) -> None:
+        self.folders_synced: set[Path] = set()
 
     def append_to(self, path: Path) -> Appender:
         """Create a file that is appended to.

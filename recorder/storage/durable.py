@@ -9,12 +9,25 @@ from schemas.archive_layout import UNFINISHED_SUFFIX
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents, each name durable."""
-    if disk().is_folder(folder):
+    """Create a folder and its parents, each name durable.
+
+    One that is there already may have been made by a process that was killed before it could sync
+    the name: it is seen, and a power loss would take it with all that has been put in since. So the
+    first time each process meets a folder its name is synced again.
+    """
+    met = disk().folders_synced
+    is_there = disk().is_folder(folder)
+    if is_there and folder in met:
         return
-    make_folder(folder.parent)
-    disk().make_folder(folder)
-    disk().sync_folder(folder.parent)
+    if not is_there:
+        make_folder(folder.parent)
+        disk().make_folder(folder)
+    try:
+        disk().sync_folder(folder.parent)
+    except PermissionError:
+        if not is_there:
+            raise  # where others make the folders, they see to the names
+    met.add(folder)
 
 
 def beside(path: Path) -> Path:

@@ -147,6 +147,7 @@ class SimulatedDisk(Disk):
     """
 
     def __init__(self, draw: random.Random, told: Callable[[str], None]) -> None:
+        super().__init__()
         self.troubles = Troubles()
         self.steps = 0
         self.sync_sites: Counter[str] = Counter()
@@ -194,6 +195,7 @@ class SimulatedDisk(Disk):
     def start(self) -> None:
         """Let a new process use the disk."""
         self._is_dead = False
+        self.folders_synced.clear()
 
     def close(self) -> None:
         """Let go of the databases."""

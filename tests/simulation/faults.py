@@ -40,8 +40,8 @@ OF_CONNECTIONS = {
     "no_welcome": 0.15,
     "no_ack": 0.2,
     "late_ack": 0.3,
+    "slow_close": 0.3,
     "message_before_ack": 0.4,
-    "silent_topic": 0.0,  # what tells such a topic apart is an audit; see `AUDITED`
     "too_many_subscriptions": 0.2,
     "refused_symbol": 1.0,
 }

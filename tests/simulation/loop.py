@@ -73,8 +73,8 @@ class _Jump:
             raise Stuck("every task waits for something that nobody will do")
         if self._turns > TURNS_MAX:
             raise Stuck(f"{TURNS_MAX} turns of the loop in one process")
-        if timeout > 0:
-            self._clock.now_s += timeout
+        # A turn takes time, too: who waits for less than a clock can tell would wait for ever.
+        self._clock.now_s += max(timeout, 1e-6)
         return []
 
     def close(self) -> None:
@@ -127,6 +127,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._selector = _Jump(clock)
         self._lanes: dict[int, tuple[object, _Lane]] = {}
         self.crash: Crashed | None = None
+        self._is_over = False
         self.signals: dict[int, Callable[[], object]] = {}
         self.unhandled: list[str] = []
         # What the base class calls its clock's resolution: sums of floats are not exact.
@@ -152,24 +153,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if self.crash is None:
                 raise
             raise self.crash from None
+        finally:
+            self._is_over = True
 
     def kill(self, crash: Crashed) -> None:
         """Let nothing run here any more."""
-        if self.crash is None:
+        if self.crash is None and not self._is_over:
             self.crash = crash
-        self.stop()
+            self.stop()
 
     def bury(self) -> None:
         """End every task of a dead process; what they do on their way out reaches nothing."""
-        tasks = asyncio.all_tasks(self)
-        for task in sorted(tasks, key=hash):
-            task.cancel()
-
-        async def wait() -> None:
-            await asyncio.wait(tasks, timeout=60.0)
-
-        if tasks:
-            self.run_until_complete(wait())
+        for _ in range(12):  # one that ends may begin another, or wait for work nobody does
+            tasks = asyncio.all_tasks(self)
+            if not tasks:
+                break
+            for task in sorted(tasks, key=hash):
+                task.cancel()
+            self.run_until_complete(_end(tasks))
+        if left := asyncio.all_tasks(self):
+            raise Stuck(f"tasks of a dead process do not end: {sorted(map(repr, left))}")
         self.close()
 
     # Executors
@@ -192,16 +195,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             future, call = lane.waiting.popleft()
             if future.cancelled():
                 continue
-            if self.crash is not None:
-                future.cancel()
-                continue
+            if self._is_over:
+                continue  # for ever: nobody works here any more
             value, error = None, None
             try:
                 value = call()
             except Crashed as crash:
                 self.kill(crash)
-                future.cancel()
-                continue
+                return
             except BaseException as raised:
                 error = raised
             took_s = self._draw.uniform(0.0002, 0.003) + self._owed_s()
@@ -243,3 +244,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _note_unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if self.crash is None:
             self.unhandled.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks, timeout=8.0)

@@ -7,9 +7,9 @@ about a market, its orders and its JSON, is not paid again for each of thousands
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,7 @@ class Change:
     size: int
 
 
-@dataclass(slots=True)
+@dataclass
 class Truth:
     """One market in one dialect.
 
@@ -103,19 +103,62 @@ class Truth:
     trades: dict[int, tuple[int, int]] = field(default_factory=dict)
     history: list[list[HistoryTrade]] = field(default_factory=list)
 
-    def expected_changes(self, after: int, last: int) -> list[Change]:
-        """Return the changes that lead from the book at `after` to the book at `last`."""
-        first_message = bisect_left(self.l2_ends, after + 1)
-        found: list[Change] = []
-        for index in range(first_message, len(self.l2)):
-            if self.l2_ends[index] > last:
+    def has(self, sequence: int) -> bool:
+        """Say whether a number is of this series."""
+        return self.sequence_at[0] - 1_000 < sequence <= self.sequence_at[-1]
+
+    def expected_changes(self, after: int, last: int) -> Int64Array:
+        """Return the changes that lead from the book at `after` to the book at `last`.
+
+        Returns
+        -------
+        int64[n, 4]   number, side code, price, size
+        """
+        table, ends = self.change_table
+        first = int(np.searchsorted(table[:, 0], after, "right"))
+        return table[first : max(first, int(np.searchsorted(ends, last, "right")))]
+
+    @cached_property
+    def change_table(self) -> tuple[Int64Array, Int64Array]:
+        """All changes as rows, and the end of the message of each."""
+        rows = [
+            (change.sequence, change.side, change.price, change.size, end)
+            for changes, end in zip(self.changes, self.l2_ends, strict=True)
+            for change in changes
+        ]
+        table = np.array(rows, dtype=np.int64)
+        return table[:, :4].copy(), table[:, 4].copy()
+
+    def answer_at(self, stream: str, sequence: int) -> bytes | None:
+        """Return the REST answer of a stream whose book stands at a number."""
+        at = bisect_right(self.sequence_at, sequence) - 1
+        if at < 0 or self.sequence_at[at] != sequence:
+            return None
+        return self.books[stream][at]
+
+    def messages_with(self, feed: str, sequence: int) -> list[int]:
+        """Return the positions of the messages of a feed that stand for a number."""
+        of_feed, ends = self.by_feed[feed]
+        found = []
+        for message in of_feed[bisect_left(ends, sequence) :]:
+            if message.first > sequence + 1_000:
                 break
-            found += [c for c in self.changes[index] if c.sequence > after]
+            if message.first <= sequence <= message.last:
+                found.append(message.position)
         return found
 
-    def message_with(self, feed: str, sequence: int) -> list[Message]:
-        """Return the messages of a feed that stand for a number."""
-        return [m for m in self.messages if m.feed == feed and m.first <= sequence <= m.last]
+    @cached_property
+    def by_feed(self) -> dict[str, tuple[list[Message], list[int]]]:
+        """Messages of each feed, and their last numbers."""
+        feeds: dict[str, list[Message]] = {}
+        for message in self.messages:
+            feeds.setdefault(message.feed, []).append(message)
+        return {feed: (told, [m.last for m in told]) for feed, told in feeds.items()}
+
+    @cached_property
+    def by_frame(self) -> dict[bytes, Message]:
+        """Messages by what is sent."""
+        return {message.data: message for message in self.messages}
 
 
 def scaled(text: str) -> int:
@@ -235,7 +278,7 @@ def truth_of(profile_name: str, symbol: str, epoch: int = 0) -> Truth:
             )
             tell("match", match.sequence, match.sequence, format_match(match))
 
-    engine = Engine(symbol, 1, first, on_event, wording.trade_ids(7, symbol))
+    engine = Engine(symbol, 1, first, on_event, wording.trade_ids(7 + epoch, symbol))
     traders = _Traders(engine, instrument, draw)
     is_opening, now = True, START_NS
     while min(len(engine.bids.levels), len(engine.asks.levels)) < LEVELS:

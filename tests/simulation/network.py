@@ -68,16 +68,21 @@ class SimulatedSocket:
     Attributes
     ----------
     number : int         of the connection in its process, from 1
-    delivered : list     frames the client has been handed, in order
+    delivered : list     frames the client has been handed, in order; None: one it refused
+    troubles : list      faults that may end it
+    closed_ts : int      wall clock when the client let go of it, ns
     """
 
     def __init__(self, venue: Venue, number: int) -> None:
         self.number = number
-        self.delivered: list[bytes] = []
+        self.delivered: list[bytes | None] = []
+        self.troubles: list[str] = []
+        self.closed_ts = 0
         self.topics: set[tuple[str, str]] = set()
         self.silent: set[tuple[str, str]] = set()
         self.is_open = True
         self.is_mute = False
+        self.is_retired = False
         self.has_pong = True
         self.close_code: int | None = None
         self._venue = venue
@@ -99,6 +104,8 @@ class SimulatedSocket:
         frame = self._queue.popleft()
         if frame.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
             self.delivered.append(frame.data)
+        elif frame.type is aiohttp.WSMsgType.ERROR:
+            self.delivered.append(None)
         return frame
 
     async def send_str(self, text: str) -> None:
@@ -109,6 +116,7 @@ class SimulatedSocket:
 
     async def close(self) -> bool:
         """Close it."""
+        self.closed_ts = self._venue.now_ns()
         if self._venue.faults.strikes("slow_close"):
             await asyncio.sleep(5.0)
         self.leave()
@@ -179,6 +187,7 @@ class Venue:
         self.faults = faults
         self.rate = 1.0
         self.sockets: list[SimulatedSocket] = []  # of this process, all it ever had
+        self.variants: dict[bytes, bytes] = {}  # of messages with a field more
         self.stale_books: set[tuple[str, str, int]] = set()
         self.told: dict[str, int] = dict(starts)
         self.epochs: dict[str, list[Truth]] = {
@@ -198,6 +207,10 @@ class Venue:
     def draw(self) -> Any:
         """The seed's dice."""
         return self.faults.draw
+
+    def now_ns(self) -> int:
+        """Return the wall clock."""
+        return self._clock.peek_ns()
 
     def truth(self, symbol: str) -> Truth:
         """Return the market of a symbol as it goes now."""
@@ -280,8 +293,10 @@ class Venue:
             return
         if fault in {"drop", "garbage", "malformed", "reorder"} or fault in ENDS:
             self._lose(message, symbol)
-        if fault in {"garbage", "garbage_beside", "malformed"} or fault in ENDS:
+        if fault in {"garbage", "garbage_beside", "malformed", "bad_frame"}:
             self.faults.note(fault, self._clock.peek_ns(), symbol, message.feed)
+        if fault in ENDS or fault == "late":
+            socket.troubles.append(fault)
         if fault == "duplicate_7":
             for _ in range(7):
                 socket.push(data)
@@ -304,7 +319,9 @@ class Venue:
             socket.push(data)
             socket.push(data.replace(b"/market/", b"/weather/"))
         elif fault == "new_field":
-            socket.push(data.replace(b'"symbol"', b'"extraField":[1,{"a":null}],"symbol"', 1))
+            widened = data.replace(b'"symbol"', b'"extraField":[1,{"a":null}],"symbol"', 1)
+            self.variants[widened] = data
+            socket.push(widened)
         elif fault == "malformed":
             socket.push(data.replace(b'"sequence', b'"Sequence'))
         elif fault == "cut":
@@ -353,7 +370,7 @@ class Venue:
             self._answer(socket, format_control(ErrorMessage(asked.id, 429, text)))
             return
         if self.faults.strikes("no_ack"):
-            self.faults.note("no_ack", self._clock.peek_ns())
+            socket.troubles.append("no_ack")
             return
         delay_s = self.draw.uniform(0.1, 3.0) if self.faults.strikes("late_ack") else 0.0
         if self.faults.strikes("message_before_ack"):
@@ -396,13 +413,15 @@ class Venue:
             raise _refused(url)
         if faults.strikes("connect_http_error"):
             raise aiohttp.WSServerHandshakeError(_request_info(url), (), status=503)
+        for earlier in self._open:
+            earlier.is_retired = True  # or so it may be: a handover has two at once
         self._open.append(socket)
         if is_spent or faults.strikes("token_refused"):
-            faults.note("token_refused", self._clock.peek_ns())
+            socket.troubles.append("token_refused")
             socket.push(format_control(ErrorMessage("", 401, "token is invalid")))
             socket.end(aiohttp.WSMsgType.CLOSE, 1000, 1000)
         elif faults.strikes("no_welcome"):
-            faults.note("no_welcome", self._clock.peek_ns())
+            socket.troubles.append("no_welcome")
         else:
             socket.push(format_control(Control("welcome", str(socket.number))))
         return socket
@@ -476,6 +495,7 @@ class Venue:
         answers = self.truth(symbol).books[stream]
         at = max(0, self.told[symbol] - 1)
         if self.faults.strikes("empty_book"):
+            self.stale_books.add((symbol, stream, 0))
             return format_answer({"sequence": "0", "bids": None, "asks": None})
         older = 0
         if self.faults.strikes("stale_book"):

@@ -57,6 +57,7 @@ class Life:
     why : str            kind of the crash, or the error
     run_id : str         "" where it never opened the archive
     durable : dict       connection → frames acknowledged
+    damage : list        what recovery at its start said is not there any more
     sockets : list
     ts_end : int         wall clock, ns
     """
@@ -66,6 +67,7 @@ class Life:
     why: str = ""
     run_id: str = ""
     durable: dict[int, int] = field(default_factory=dict)
+    damage: list[str] = field(default_factory=list)
     sockets: list[SimulatedSocket] = field(default_factory=list)
     ts_start: int = 0
     ts_end: int = 0
@@ -132,6 +134,7 @@ class Process:
     def _open_tape(self) -> Recording:
         self.tape = open_tape(self._config)
         self.life.run_id = self.tape.run_id
+        self.life.damage = [run.damage for run in self.tape.recovered if run.damage]
         return self.tape
 
     @contextmanager

@@ -60,6 +60,7 @@ class Played:
     lives: list[Life] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     virtual_s: float = 0.0
+    stepped_back_ns: int = 0
 
     @property
     def archive(self) -> Path:
@@ -248,7 +249,10 @@ class Seed:
             rate = faults.rates.get(kind, 0.0) / 60
             if draw.random() < rate:
                 faults.struck[kind] += 1
-                self._clock.offset_ns += sign * int(10 ** draw.uniform(6.0, 9.6))
+                step_ns = int(10 ** draw.uniform(6.0, 9.6))
+                self._clock.offset_ns += sign * step_ns
+                if sign < 0:
+                    self.played.stepped_back_ns += step_ns
         if draw.random() < faults.rates.get("sequence_epoch", 0.0) / 60:
             self._around.venue.begin_epoch(draw.choice(SYMBOLS))
 
