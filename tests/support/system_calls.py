@@ -25,7 +25,7 @@ TEXT_MAX = 65_536
 _LINE = re.compile(r"^(\d+)\s+(?:\d\d:\d\d:\d\d\.\d+ )?(.*)$")
 _CALL = re.compile(r"^(\w+)\((.*)$", re.DOTALL)
 _RESUMED = re.compile(r"^<\.\.\. (\w+) resumed>(.*)$", re.DOTALL)
-_RESULT = re.compile(r"= (-?\d+)(?:<.*>)?(?: [A-Z]+ .*)?$")
+_RESULT = re.compile(r"^.*\) += (-?\d+)", re.DOTALL)
 _FILE = re.compile(r"^\d+<([^>]*)>")
 _PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ACKNOWLEDGED = re.compile(
@@ -72,11 +72,18 @@ def why_no_strace() -> str:
     return f"strace may not trace here: {tried.stderr.strip()[:100]}" if tried.returncode else ""
 
 
-def strace(trace: Path) -> list[str]:
-    """Return the words that put a command under strace."""
+def strace(trace: Path, fsync_delay_us: int) -> list[str]:
+    """Return the words that put a command under strace.
+
+    Parameters
+    ----------
+    fsync_delay_us : int   how long each fsync waits before it begins: time enough for whoever
+        does not wait for it to be seen
+    """
     return [
         *("strace", "-f", "-y", "-s", str(TEXT_MAX), "-o", str(trace)),
-        *("-e", f"trace={TRACED}", "-e", "signal=none", "--"),
+        *("-e", f"trace={TRACED}", "-e", "signal=none"),
+        *("-e", f"inject=fsync:delay_enter={fsync_delay_us}", "--"),
     ]
 
 
@@ -100,7 +107,7 @@ def read_calls(trace: Path) -> list[Call]:
                 name, begun_at, words = call.group(1), place, call.group(2)
             else:
                 continue
-            result = _RESULT.search(words)
+            result = _RESULT.match(words)
             if result is not None and int(result.group(1)) >= 0:
                 calls.append(Call(name, begun_at, place, words, int(result.group(1))))
     return sorted(calls, key=lambda call: call.begun)

@@ -23,6 +23,7 @@ from tests.support.system_calls import (
 
 pytestmark = pytest.mark.skipif(bool(why_no_strace()), reason=why_no_strace() or "traced")
 SYMBOL = "BTC-USDT"
+FSYNC_DELAY_US = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Call]]:
             venue={"symbols": [SYMBOL], "streams": ["level2", "match"]},
             stitch={"first_update_timer_s": 0.1},
         )
-        process = start_recorder(config, folder / "recorder.log", strace(trace))
+        process = start_recorder(config, folder / "recorder.log", strace(trace, FSYNC_DELAY_US))
         try:
             watch = Watch(archive)
             watch.until(lambda status: status["ready"], "a book in step")
