@@ -258,6 +258,7 @@ class _Daemon:
 
     def _start_fields(self, run_id: str, greeting: Greeting) -> dict[str, object]:
         config = self._config
+        last = last_trades(config.archive, self._profile.name)
         return {
             "run_id": run_id,
             "version": version("booktape"),
@@ -266,7 +267,8 @@ class _Daemon:
             "symbols": list(greeting.symbols),
             "signed": greeting.signed,
             "feeds": list(config.venue.streams),
-            "last_trades": last_trades(config.archive, self._profile.name),
+            "last_trades": last.numbers,
+            "last_trades_unproven": last.unproven,
             "limits": {
                 **asdict(self._profile.limits),
                 "buffer_updates_max": config.stitch.buffer_updates_max,

@@ -5,7 +5,7 @@ of the same lines.
 
 | kind | fields |
 |---|---|
-| run_start | run_id, version, profile, profile_hash, symbols, feeds, limits, last_trades; an import: source, source_sha256 |
+| run_start | run_id, version, profile, profile_hash, symbols, feeds, limits, last_trades (by symbol) and last_trades_unproven (symbols); an import: source, source_sha256 |
 | open | endpoint |
 | close | reason (a gap reason) |
 | recv | data, or data_b64 with opcode; error where the websocket library refused the frame |

@@ -36,7 +36,7 @@ class Hole:
     after : int             the last trade before it
     until : int or None     the first trade told after it; None: none yet
     gaps : list[Gap]        its gaps: more than one where nothing was told between them
-    is_between_runs : bool  it began with the end of an earlier run
+    joins_runs : bool       it began with the end of an earlier run, which missed nothing before
     low, high : int or None   the newest stretch that windows have shown without a break
     has_after, has_until : bool   that stretch holds the trades at both ends
     found : int             trades filled in
@@ -48,7 +48,7 @@ class Hole:
     after: int
     until: int | None = None
     gaps: list[Gap] = field(default_factory=list)
-    is_between_runs: bool = False
+    joins_runs: bool = False
     low: int | None = None
     high: int | None = None
     has_after: bool = False
@@ -134,18 +134,19 @@ class MissedTrades:
         """Whether an answer could help."""
         return any(not hole.is_answered for hole in self._holes)
 
-    def begin(self, after: int | None, gap: Gap | None) -> None:
+    def begin(self, after: int | None, gap: Gap | None, *, joins_runs: bool = False) -> None:
         """Note a hole: it has ended just now, and what follows will be told.
 
         Parameters
         ----------
         after : int or None   the last trade before it; None: nothing shows where it began
         gap : Gap or None     its gap; None: it began with the end of an earlier run
+        joins_runs : bool     nothing is missing before the last trade of that run
         """
         if after is None:
             return
         if not self._holes or self._holes[-1].until is not None:
-            hole = Hole(after, is_between_runs=gap is None, is_disordered=self._is_disordered)
+            hole = Hole(after, joins_runs=joins_runs, is_disordered=self._is_disordered)
             self._holes.append(hole)
         hole = self._holes[-1]
         hole.fruitless, hole.is_answered = 0, False

@@ -132,6 +132,7 @@ class Pipeline:
             int(limits.get("buffer_updates_max", BUFFER_UPDATES_MAX)),
             TRADE_STREAMS[self._profile.trade_sequences],
             self.start.get("last_trades") or {},
+            frozenset(self.start.get("last_trades_unproven") or ()),
         )
         self._frames = Frames(self._profile, streams, self._scales, self.counts)
         return streams

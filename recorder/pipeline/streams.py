@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import fields
 from typing import Any
 
@@ -32,6 +32,7 @@ class Streams:
     buffer_updates_max : int   messages a book stream holds while a snapshot is awaited
     trade_stream : type        what a trade's number says in this dialect
     last_trades : mapping      symbol → the last trade that an earlier run recorded
+    unproven : set of str      symbols of which that run may have missed one before it
 
     Attributes
     ----------
@@ -44,12 +45,14 @@ class Streams:
         buffer_updates_max: int,
         trade_stream: type[TradeStream],
         last_trades: Mapping[str, int],
+        unproven: Set[str],
     ) -> None:
         self.carriage = Carriage()
         self._rule = rule
         self._buffer_updates_max = buffer_updates_max
         self._trade_stream = trade_stream
         self._last_trades = last_trades
+        self._unproven = unproven
         self._books: dict[Key, BookStream] = {}
         self._pushes: dict[Key, PushStream] = {}
         self._l2_waiting: dict[str, L2Batch] = {}
@@ -72,7 +75,10 @@ class Streams:
         except KeyError:
             push: PushStream
             if key[1] == "trades":
-                push = self._trade_stream(key[0], self._last_trades.get(key[0]))
+                last_trade = self._last_trades.get(key[0])
+                push = self._trade_stream(
+                    key[0], last_trade, is_proven=key[0] not in self._unproven
+                )
             else:
                 push = PushStream(*key)
             self._pushes[key] = push

@@ -41,14 +41,18 @@ class TradeStream(PushStream):
     Parameters
     ----------
     last_trade : int or None   the last trade that an earlier run recorded
+    is_proven : bool           that run has missed none before it
 
     Attributes
     ----------
     match_topic_up : bool   whether the match topic is subscribed
     """
 
-    def __init__(self, symbol: str, last_trade: int | None = None) -> None:
+    def __init__(
+        self, symbol: str, last_trade: int | None = None, *, is_proven: bool = True
+    ) -> None:
         super().__init__(symbol, "trades")
+        self._is_proven = is_proven
         self.match_topic_up = False
         self._ids: dict[str | int, int] = {}  # id → when it was known, the oldest first
         self._missed = MissedTrades()
@@ -60,7 +64,8 @@ class TradeStream(PushStream):
         """Begin an interval, and ask for what was missed before it."""
         gap = self._gap
         super().on_up(ts, output)
-        self._missed.begin(self._end_interval(), gap)
+        joins_runs = gap is None and self._is_proven
+        self._missed.begin(self._end_interval(), gap, joins_runs=joins_runs)
         # Also where a question is on its way: a shell that has forgotten it would never answer.
         if self._missed.is_wanting:
             self._ask(output)
@@ -172,7 +177,7 @@ class TradeStream(PushStream):
         for hole in settled:
             outcome = hole.outcome
             output.counts[f"backfill_{outcome}"] += 1
-            if outcome == HEALED and hole.is_between_runs:
+            if outcome == HEALED and hole.joins_runs:
                 output.trades_joined.append(self.symbol)
             for gap in hole.gaps:
                 gap.healed_by = "backfill" if outcome == HEALED else None
@@ -205,8 +210,10 @@ class BookTradeStream(TradeStream):
     topic moves past it, falls silent or goes down, only level 3 had it.
     """
 
-    def __init__(self, symbol: str, last_trade: int | None = None) -> None:
-        super().__init__(symbol, last_trade)
+    def __init__(
+        self, symbol: str, last_trade: int | None = None, *, is_proven: bool = True
+    ) -> None:
+        super().__init__(symbol, last_trade, is_proven=is_proven)
         self._seen: dict[int, None] = {}
         self._waiting: dict[int, tuple[int, L3Event, Scales]] = {}
 

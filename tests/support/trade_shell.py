@@ -41,7 +41,12 @@ class TradeShell:
     """
 
     def __init__(
-        self, profile: Profile = KUCOIN_2019, last_trade: int | None = None, run_id: str = RUN
+        self,
+        profile: Profile = KUCOIN_2019,
+        last_trade: int | None = None,
+        run_id: str = RUN,
+        *,
+        is_proven: bool = True,
     ) -> None:
         self.made = Made(Pipeline())
         self.ts = T0
@@ -49,7 +54,9 @@ class TradeShell:
         self.asked = 0
         self.connection = 0
         self._topics = profile.topics
-        last = {} if last_trade is None else {"last_trades": {SYMBOL: last_trade}}
+        last: dict[str, Any] = {"last_trades_unproven": [] if is_proven else [SYMBOL]}
+        if last_trade is not None:
+            last["last_trades"] = {SYMBOL: last_trade}
         self.line("run_start", run_id=run_id, profile=profile.name, **last)
 
     def line(self, kind: str, data: bytes | None = None, **fields: Any) -> list[Command]:

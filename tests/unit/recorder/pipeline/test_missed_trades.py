@@ -203,11 +203,11 @@ def test_questions_that_fail_are_given_up_until_a_trade_is_told() -> None:
 
 def test_the_end_of_an_earlier_run_is_told_apart() -> None:
     missed = MissedTrades()
-    missed.begin(10, None)
+    missed.begin(10, None, joins_runs=True)
     missed.begin(10, gap())
     missed.answer([10, 20], never)
     [hole] = missed.tell(20)
-    assert (hole.outcome, hole.is_between_runs, len(hole.gaps)) == (HEALED, True, 1)
+    assert (hole.outcome, hole.joins_runs, len(hole.gaps)) == (HEALED, True, 1)
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,6 +257,12 @@ def test_what_was_missed_between_two_runs_is_filled_in() -> None:
     assert shell.told() == [20, 15]
     assert shell.gaps == []
     assert shell.made.pipeline.trades_joined == {"A-B"}
+    shell = TradeShell(last_trade=10, is_proven=False)
+    shell.up()
+    shell.match(20)
+    shell.answer([9, 10, 15, 20])
+    assert shell.told() == [20, 15]
+    assert shell.made.pipeline.trades_joined == set()
     shell = TradeShell(last_trade=10)
     shell.up()
     shell.match(20)

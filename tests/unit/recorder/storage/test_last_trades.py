@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from recorder.errors import CatalogDamaged
-from recorder.storage.last_trades import last_trades
+from recorder.storage.last_trades import LastTrades, last_trades
 from schemas.catalog import DDL
 
 
 def test_no_archive_has_no_trades_and_none_comes_into_being(tmp_path: Path) -> None:
-    assert last_trades(tmp_path / "archive", "kucoin-2019") == {}
+    assert last_trades(tmp_path / "archive", "kucoin-2019") == LastTrades({}, [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -38,8 +38,34 @@ def test_the_last_trade_is_that_of_the_interval_that_ends_last(tmp_path: Path) -
                 ("E-F", "trades", "1", 1, 5, None),
             ],
         )
-    assert last_trades(tmp_path, "kucoin-2019") == {"A-B": 40}
-    assert last_trades(tmp_path, "kucoin-classic") == {"C-D": 60}
+    assert last_trades(tmp_path, "kucoin-2019") == LastTrades({"A-B": 40}, [])
+    assert last_trades(tmp_path, "kucoin-classic") == LastTrades({"C-D": 60}, [])
+
+
+@pytest.mark.parametrize(
+    ("feeds", "l3_sequence", "unproven"),
+    [
+        ('["match"]', None, []),
+        ('["level3"]', 39, []),
+        ('["level3", "match"]', 40, []),
+        ('["level3", "match"]', 39, ["A-B"]),
+        ('["level3", "match"]', None, ["A-B"]),
+    ],
+)
+def test_what_only_level_3_would_have_told_may_be_missing_where_it_was_behind(
+    tmp_path: Path, feeds: str, l3_sequence: int | None, unproven: list[str]
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "catalog.db")) as db, db:
+        db.executescript(DDL)
+        db.execute(
+            "INSERT INTO runs (run_id, profile, streams) VALUES ('1', 'kucoin-2019', ?)", (feeds,)
+        )
+        db.executemany(
+            "INSERT INTO coverage (symbol, stream, run_id, ordinal_first, ts_from, ts_to, "
+            "sequence_last) VALUES ('A-B', ?, '1', 0, ?, ?, ?)",
+            [("trades", 1, 5, 40), ("l3", 1, 3, l3_sequence), ("l3", 3, 4, 7)],
+        )
+    assert last_trades(tmp_path, "kucoin-2019") == LastTrades({"A-B": 40}, unproven)
 
 
 def test_a_catalog_that_is_none_is_told(tmp_path: Path) -> None:
