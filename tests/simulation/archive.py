@@ -91,17 +91,22 @@ class Archive:
             return []
         try:
             number = int(current)
-            table = read_table(self.files[f"{folder}/{number}/parts.parquet"], None)
+            names = ["path", "sha256", "ts_replaced"]
+            table = read_table(self.files[f"{folder}/{number}/parts.parquet"], names)
             for name in self.files:
                 if name.startswith(f"{folder}/{number}/"):
                     pq.read_metadata(pa.BufferReader(self.files[name]))
         except (ValueError, KeyError, pa.ArrowException, OSError) as error:
             return [f"the catalog's Parquet twin cannot be read: {error!r}"]
         return [
-            f"part {part['path']} of the Parquet twin is not there"
-            for part in table.to_pylist()
-            if part["ts_replaced"] is None
-            and hashlib.sha256(self.files.get(part["path"], b"")).hexdigest() != part["sha256"]
+            f"part {path} of the Parquet twin is not there"
+            for path, sha256, is_live in zip(
+                table["path"].to_pylist(),
+                table["sha256"].to_pylist(),
+                table["ts_replaced"].is_null().to_pylist(),
+                strict=True,
+            )
+            if is_live and hashlib.sha256(self.files.get(path, b"")).hexdigest() != sha256
         ]
 
     def rows(self, dataset: str, columns: list[str]) -> dict[Key, dict[str, Any]]:

@@ -70,7 +70,8 @@ def _frames_kept(played: Played, archive: Archive) -> Iterator[str]:
         for socket in life.sockets:
             frames = kept.pop(socket.number, [])
             if frames != socket.delivered[: len(frames)]:
-                yield f"run {life.number}: frames of connection {socket.number} are not as they came"
+                what = f"frames of connection {socket.number}"
+                yield f"run {life.number}: {what} are not as they came"
             if (durable := life.durable.get(socket.number, 0)) > len(frames):
                 yield (
                     f"run {life.number}: {durable} frames of connection {socket.number} were "

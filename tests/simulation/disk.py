@@ -307,7 +307,7 @@ class SimulatedDisk(Disk):
             raise FileExistsError(errno.EEXIST, "there is one", str(path))
         inode = Inode()
         folder.do(None, path.name, inode)
-        return _Appender(self, inode, path)
+        return Appending(self, inode, path)
 
     def create(self, path: Path) -> BinaryIO:
         self._step()
@@ -486,7 +486,7 @@ class SimulatedDisk(Disk):
         self._told(fault)
 
 
-class _Appender:
+class Appending:
     """A file that grows."""
 
     def __init__(self, disk: SimulatedDisk, inode: Inode, path: Path) -> None:
@@ -504,6 +504,10 @@ class _Appender:
     def cut(self, size: int) -> None:
         self._disk.touch(self._path)
         _cut(self._disk, self._inode, size, 3)
+
+    def touch(self) -> None:
+        """Take a step, as a sync does."""
+        self._disk.touch(self._path)
 
     def close(self) -> None:
         """Close it."""

@@ -220,7 +220,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 future.set_exception(error)
         self._work(lane)
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Do nothing: there is no thread."""
 
     # Signals

@@ -564,5 +564,7 @@ def _request_info(url: str) -> aiohttp.RequestInfo:
 
 
 def _refused(url: str) -> aiohttp.ClientConnectorError:
-    key = aiohttp.client_reqrep.ConnectionKey(URL(url).host or "", 80, False, True, None, None, None)
+    key = aiohttp.client_reqrep.ConnectionKey(
+        URL(url).host or "", 80, False, True, None, None, None
+    )
     return aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "connection refused"))

@@ -186,11 +186,12 @@ class _Scheduler:
     def get_job(self, name: str) -> None:
         """Return nothing: no job is planned by the scheduler's own clock."""
 
-    def add_job(self, work: Callable[..., Any], trigger: object, *, id: str, **_: object) -> None:
-        if id in JOBS and isinstance(trigger, IntervalTrigger):
-            self._jobs[id] = (work, trigger.interval.total_seconds())
+    def add_job(self, work: Callable[..., Any], trigger: object, **options: Any) -> None:
+        name = options["id"]
+        if name in JOBS and isinstance(trigger, IntervalTrigger):
+            self._jobs[name] = (work, trigger.interval.total_seconds())
             if self.running:
-                self._arm(id)
+                self._arm(name)
 
     def _arm(self, name: str) -> None:
         loop = asyncio.get_running_loop()

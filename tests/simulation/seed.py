@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from recorder.config import Config
+from schemas.kucoin.profiles import profile_named
+from tests.simulation.archive import Archive
 from tests.simulation.disk import KILLED, POWER_LOSS, SimulatedDisk, Troubles
 from tests.simulation.faults import Faults, draw_rates
 from tests.simulation.loop import VirtualClock
 from tests.simulation.market import REFUSED, SYMBOLS
 from tests.simulation.network import Venue
-from tests.simulation.process import CRASHED, STOPPED, Life, Process, Surroundings
+from tests.simulation.process import Life, Process, Surroundings
 
 # 2026-11-22T10:00:00Z, and half a minute before that day ends.
 MORNING_NS, NIGHT_NS = 1_795_341_600_000_000_000, 1_795_391_970_000_000_000
@@ -89,7 +90,7 @@ def plan_of(seed: int) -> Plan:
         draw.choice(("kucoin-2019", "kucoin-2019", "kucoin-classic")),
         NIGHT_NS if draw.random() < 0.1 else MORNING_NS,
         draw.uniform(40.0, 100.0),
-        draw.choice((50, 200, 200, 500)),
+        draw.choice((50, 250, 400, 400)),
         draw.choice((95, 95, 95, 2)),
         25 if "rotation" in rates else 0,
         "refused_symbol" in rates and draw.random() < 0.5,
@@ -101,7 +102,9 @@ def plan_of(seed: int) -> Plan:
 
 
 @cache
-def _config(profile: str, commit_ms: int, topics: int, rotate_after_s: int, refuses: bool) -> Config:
+def _config(
+    profile: str, commit_ms: int, topics: int, rotate_after_s: int, refuses: bool
+) -> Config:
     symbols = [*SYMBOLS, REFUSED.symbol] if refuses else list(SYMBOLS)
     return Config.model_validate(
         {
@@ -134,19 +137,18 @@ class Seed:
         faults = Faults(random.Random(f"faults {seed}"), plan.rates)
         disk = SimulatedDisk(random.Random(f"disk {seed}"), self._note_disk_fault)
         starts = {symbol: self._draw.randrange(20, 1_000) for symbol in SYMBOLS}
-        venue = Venue(self._profile(), faults, self._clock, starts)
+        venue = Venue(profile_named(plan.profile), faults, self._clock, starts)
         self.played = Played(plan, faults, disk, venue)
-        self._around = Surroundings(
-            self._clock, disk, venue, random.Random(f"threads {seed}")
-        )
+        self._around = Surroundings(self._clock, disk, venue, random.Random(f"threads {seed}"))
         self._ends = list(plan.ends)
+        self._last_end = plan.last_end
         self._seen: dict[tuple[str, str], int] = {}
         self._is_over = False
 
-    def _profile(self):
-        from schemas.kucoin.profiles import profile_named
-
-        return profile_named(self.plan.profile)
+    @property
+    def now_s(self) -> float:
+        """Virtual seconds since it began."""
+        return self._clock.now_s
 
     def _note_disk_fault(self, kind: str) -> None:
         self.played.faults.struck[kind] += 1
@@ -166,6 +168,8 @@ class Seed:
             process = Process(self._around, len(played.lives) + 1, config)
             life = process.live(self._meanwhile, refuses_symbol=plan.refuses_symbol)
             played.lives.append(life)
+            if life.why == POWER_LOSS:
+                self._look_at_once(life)
             for trouble in process.loop.unhandled:
                 played.violations.append(f"process {life.number}: nobody handled {trouble}")
             # What a supervisor waits before it starts the next one.
@@ -173,10 +177,16 @@ class Seed:
         played.virtual_s = self._clock.now_s
         return played
 
+    def _look_at_once(self, life: Life) -> None:
+        """Read what a power loss has left, as readers do before any recorder starts again."""
+        archive = Archive(self.played.disk, self.played.archive)
+        for problem in (*archive.check_parts(), *archive.check_twin()):
+            self.played.violations.append(f"after process {life.number}: {problem}")
+
     # What happens to a process while it lives
 
     def _meanwhile(self, process: Process) -> None:
-        loop, draw, plan = process.loop, self._draw, self.plan
+        loop, plan = process.loop, self.plan
         rest_s = plan.storm_s - loop.time()
         if rest_s > 0:
             loop.call_later(rest_s, self._calm_down, process)
@@ -185,7 +195,6 @@ class Seed:
             loop.call_later(1.0, self._weather, process)
         else:
             self._calm_down(process)
-        del draw
 
     def _plan_end(self, process: Process, rest_s: float) -> None:
         if not self._ends:
@@ -213,13 +222,12 @@ class Seed:
         process.kill(kind)
 
     def _trouble_disk(self, process: Process, rest_s: float) -> None:
-        draw, disk = self._draw, self._around.disk
+        draw = self._draw
         for kind in self.plan.disk_kinds:
             begin_s = draw.uniform(0.0, rest_s)
             process.loop.call_later(begin_s, self._begin_trouble, kind)
             end_s = begin_s + draw.uniform(2.0, 20.0)
             process.loop.call_later(end_s, self._end_trouble, kind)
-        del disk
 
     def _begin_trouble(self, kind: str) -> None:
         troubles, disk = self._around.disk.troubles, self._around.disk
@@ -273,18 +281,12 @@ class Seed:
             return
         if missing:
             self.played.violations.append(f"stuck: {missing}")
-        last_end, self._is_over = self.plan.last_end, True
-        if last_end == "clean" or not process.loop.signals:
+        if self._last_end == "clean":
+            self._is_over = True
             process.stop()
-        else:
-            self._is_over = False
-            self._finish_with(process, last_end)
-
-    def _finish_with(self, process: Process, kind: str) -> None:
-        """End with a crash; one more process recovers and stops."""
-        self.plan_last_is_done = True
-        object.__setattr__(self.plan, "last_end", "clean")
-        process.kill(kind)
+        else:  # one more process recovers and stops
+            kind, self._last_end = self._last_end, "clean"
+            process.kill(kind)
 
     def _missing(self, process: Process) -> str:
         """Say what is not as it should be; what was told two seconds ago must have arrived."""
@@ -308,11 +310,3 @@ class Seed:
                 if stream != "trades" and told["sequence"] < seen.get((symbol, stream), 1 << 62):
                     return f"{symbol} {stream} stands at {told['sequence']}"
         return ""
-
-
-def counts_of(played: Played) -> Counter[str]:
-    """Return what struck."""
-    return Counter(played.faults.struck)
-
-
-__all__ = ["CRASHED", "STOPPED", "Played", "Seed", "counts_of"]

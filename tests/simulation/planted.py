@@ -1,0 +1,302 @@
+"""Bugs named in advance, planted one at a time: how many seeds until the checks find each.
+
+A simulation that finds nothing says little until it is known what it would find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from recorder.pipeline.known_clock import KnownClock
+from recorder.pipeline.trade_stream import BookTradeStream, TradeStream
+from recorder.recording import Recording
+from recorder.stitch.actions import Action, WriteGap
+from recorder.stitch.machine import Stitcher
+from recorder.stitch.rules import OverlapRule, StrictRule
+from recorder.storage import part_writer
+from recorder.storage.catalog_reader import CatalogReader
+from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.disk import disk
+from recorder.storage.durable import beside
+from recorder.storage.raw_log import RawLogWriter
+from recorder.transport.dialer import Dialer
+from tests.simulation import disk as simulated
+from tests.simulation.batch import play
+from tests.simulation.checks import check
+from tests.simulation.disk import POWER_LOSS
+from tests.simulation.seed import Seed, plan_of
+
+SEEDS_MAX = 400
+# What says which syncs there are.
+SEEDS_TO_LOOK = 60
+
+Found = tuple[int, str]
+Bug = Callable[[], AbstractContextManager[Any]]
+
+
+@contextmanager
+def continuity_off_by_one() -> Iterator[None]:
+    """One missing number passes for none."""
+
+    def follows(_: object, last: int, start: int, end: int) -> bool:
+        return last < start <= last + 2 <= end + 1
+
+    def count(rule: Any, last: int, starts: Any, ends: Any) -> int:
+        taken = 0
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            if not rule.follows(last, start, end):
+                break
+            taken, last = taken + 1, end
+        return taken
+
+    with ExitStack() as stack:
+        for rule in (StrictRule, OverlapRule):
+            stack.enter_context(patch.object(rule, "follows", follows))
+            stack.enter_context(patch.object(rule, "count_following", count))
+        yield
+
+
+@contextmanager
+def old_snapshot_accepted() -> Iterator[None]:
+    """A book older than the first message held is taken all the same, and what is held put on."""
+
+    def bridges(_: object, last: int, start: int, end: int) -> bool:
+        return end > last and start > 0
+
+    with (
+        patch.object(Stitcher, "_reaches", lambda *_: True),
+        patch.object(StrictRule, "bridges", bridges),
+        patch.object(OverlapRule, "bridges", bridges),
+    ):
+        yield
+
+
+@contextmanager
+def raw_log_not_synced() -> Iterator[None]:
+    """A group commit is written and not synced."""
+    with patch.object(simulated.Appending, "sync", lambda self: self.touch()):
+        yield
+
+
+@contextmanager
+def part_renamed_without_folder_sync() -> Iterator[None]:
+    """A part has its name, and the folder does not know for sure."""
+
+    def publish(path: Path) -> None:
+        disk().sync_file(beside(path))
+        disk().rename(beside(path), path)
+
+    with patch.object(part_writer, "publish_file", publish):
+        yield
+
+
+@contextmanager
+def durable_before_the_sync() -> Iterator[None]:
+    """Frames are acknowledged when they are about to be written."""
+    append = Recording.append
+
+    def acknowledge_first(self: Recording, lines: Any) -> Any:
+        self.meters.count_durable(lines, 0)
+        with patch.object(self.meters, "count_durable", lambda *_: None):
+            return append(self, lines)
+
+    with patch.object(Recording, "append", acknowledge_first):
+        yield
+
+
+@contextmanager
+def published_rows_off_by_one() -> Iterator[None]:
+    """Recovery believes that parts hold a row more than they do."""
+    published = CatalogReader.published_rows
+
+    def one_more(self: CatalogReader, run_id: str) -> Any:
+        return {key: count + 1 for key, count in published(self, run_id).items()}
+
+    with patch.object(CatalogReader, "published_rows", one_more):
+        yield
+
+
+@contextmanager
+def no_gap_on_disconnect() -> Iterator[None]:
+    """A stream goes down without a word in the ledger."""
+    on_down = Stitcher._on_stream_down
+
+    def in_silence(self: Stitcher, event: Any) -> list[Action]:
+        return [a for a in on_down(self, event) if not isinstance(a, WriteGap)]
+
+    with patch.object(Stitcher, "_on_stream_down", in_silence):
+        yield
+
+
+@contextmanager
+def repeated_trade_written_twice() -> Iterator[None]:
+    """A trade told again is another trade."""
+    with (
+        patch.object(TradeStream, "_is_known_id", lambda *_: False),
+        patch.object(BookTradeStream, "_is_repeat", lambda *_: False),
+    ):
+        yield
+
+
+@contextmanager
+def straddling_message_dropped() -> Iterator[None]:
+    """A message that begins before the snapshot and ends behind it is dropped whole."""
+
+    def is_stale(_: object, last: int, start: int, end: int) -> bool:
+        del end
+        return start <= last
+
+    with (
+        patch.object(StrictRule, "is_stale", is_stale),
+        patch.object(OverlapRule, "is_stale", is_stale),
+    ):
+        yield
+
+
+@contextmanager
+def catalog_before_the_part() -> Iterator[None]:
+    """The catalog names parts whose files get their names behind the commit."""
+    write, publish = part_writer.write_part, CatalogWriter.publish_parquet
+    waiting: list[Path] = []
+
+    def write_unnamed(archive: Path, *args: Any) -> Any:
+        part = write(archive, *args)
+        path = archive / part.row["path"]
+        disk().rename(path, beside(path))
+        waiting.append(path)
+        return part
+
+    def name_and_publish(self: CatalogWriter, **kwargs: Any) -> bool:
+        while waiting:
+            path = waiting.pop()
+            disk().rename(beside(path), path)
+            disk().sync_folder(path.parent)
+        return publish(self, **kwargs)
+
+    with (
+        patch("recorder.run_writer.write_part", write_unnamed),
+        patch.object(CatalogWriter, "publish_parquet", name_and_publish),
+    ):
+        yield
+
+
+@contextmanager
+def token_kept() -> Iterator[None]:
+    """Every connection of a process is opened with the first token it got."""
+    fetch = Dialer._fetch_bullet
+
+    async def keep(self: Any) -> Any:
+        if not hasattr(self, "kept_bullet"):
+            self.kept_bullet = await fetch(self)
+        return self.kept_bullet
+
+    with patch.object(Dialer, "_fetch_bullet", keep):
+        yield
+
+
+@contextmanager
+def failed_snapshot_forgotten() -> Iterator[None]:
+    """A snapshot that could not be had is not asked for again."""
+    with patch.object(Stitcher, "_on_snapshot_failed", lambda *_: []):
+        yield
+
+
+@contextmanager
+def disk_error_passed_over() -> Iterator[None]:
+    """A group commit the disk refuses counts as written."""
+    append = RawLogWriter.append
+
+    def go_on(self: Any, lines: Any) -> int:
+        try:
+            return append(self, lines)
+        except OSError:
+            self._failed = False
+            return 0
+
+    with patch.object(RawLogWriter, "append", go_on):
+        yield
+
+
+@contextmanager
+def known_time_runs_backwards() -> Iterator[None]:
+    """Rows are known from when the wall clock said, also when it was set back."""
+
+    def follow(self: Any, ts: int) -> int:
+        self.now = ts
+        return ts
+
+    with patch.object(KnownClock, "advance", follow):
+        yield
+
+
+# By the name the documentation has.
+BUGS: dict[str, Bug] = {
+    bug.__name__: bug
+    for bug in (
+        continuity_off_by_one,
+        old_snapshot_accepted,
+        straddling_message_dropped,
+        no_gap_on_disconnect,
+        failed_snapshot_forgotten,
+        repeated_trade_written_twice,
+        raw_log_not_synced,
+        durable_before_the_sync,
+        disk_error_passed_over,
+        part_renamed_without_folder_sync,
+        catalog_before_the_part,
+        published_rows_off_by_one,
+        known_time_runs_backwards,
+        token_kept,
+    )
+}
+
+
+def hunt(bug: Bug, seeds_max: int = SEEDS_MAX) -> Found | None:
+    """Plant a bug and play seeds until one breaks a promise; return it and what it broke."""
+    for seed in range(1, seeds_max + 1):
+        with bug():
+            try:
+                played, problems = play(seed, rebuild=True)
+            except Exception as error:
+                return seed, f"{type(error).__name__}: {error}"
+            played.disk.close()
+        if problems:
+            return seed, problems[0]
+    return None
+
+
+def sync_sites() -> list[str]:
+    """Return every place in the code that syncs, as `file:line`."""
+    sites: set[str] = set()
+    for seed in range(1, SEEDS_TO_LOOK + 1):
+        played = Seed(seed).play()
+        sites |= set(played.disk.sync_sites)
+        played.disk.close()
+    return sorted(sites)
+
+
+def hunt_syncs(seeds_max: int = SEEDS_MAX) -> Iterator[tuple[str, Found | None]]:
+    """Leave out one sync at a time; yield it and the seed that found out."""
+    seeds = [
+        seed
+        for seed in range(1, seeds_max + 1)
+        if any(POWER_LOSS in end for end in (*plan_of(seed).ends, plan_of(seed).last_end))
+    ]
+    for site in sync_sites():
+        yield site, next(filter(None, (_without(site, seed) for seed in seeds)), None)
+
+
+def _without(site: str, seed: int) -> Found | None:
+    story = Seed(seed)
+    story.played.disk.skipped_site = site
+    try:
+        problems = check(story.play(), rebuild=True)
+    except Exception as error:
+        return seed, f"{type(error).__name__}: {error}"
+    finally:
+        story.played.disk.close()
+    return (seed, problems[0]) if problems else None
