@@ -32,7 +32,7 @@ from replay.comparison import (
     rows_inside,
 )
 from replay.engine import Engine, SliceReplay
-from replay.errors import BadInput, BookUnknown, OutsideArchive, UnknownSymbol
+from replay.errors import BadInput, BookUnknown, Gap, OutsideArchive, UnknownSymbol
 from replay.timeline import Slice, Timeline
 
 LEVEL_OF_BOOK = {"l2": 2, "l3": 3}
@@ -223,7 +223,22 @@ class _Walker:
             gap.sequence_expected is not None
             and gap.sequence_expected <= n
             and (gap.sequence_received is None or n < gap.sequence_received)
+            and not self._was_known_before(n, gap)
             for gap in self._timeline.gaps
+        )
+
+    def _was_known_before(self, n: int, gap: Gap) -> bool:
+        """Tell whether an earlier interval than the one that the gap ends knows sequence n.
+
+        A book that was old when it was given steps back: what is missing behind it may be what
+        was recorded before it.
+        """
+        before = [each for each in self._timeline.intervals if each.ts_from <= gap.ts_from]
+        return any(
+            each.sequence_first is not None
+            and each.sequence_last is not None
+            and each.sequence_first <= n <= each.sequence_last
+            for each in before[:-1]
         )
 
     def _is_between_recorded(self, n: int) -> bool:

@@ -130,6 +130,28 @@ def test_a_gap_must_be_where_a_book_is_refused_and_nowhere_else(
     assert report.counts[0].differences == ["sequence 101: answered, though it lies in a gap"]
 
 
+def test_an_old_book_that_led_nowhere_takes_back_nothing(tmp_path: Path) -> None:
+    builder = ArchiveBuilder(tmp_path / "archive")
+    l2 = builder.book(ABC)
+    l2.snapshot(T0, 100, [("9", "1")], [("11", "1")])
+    l2.message(T0 + S, [("bid", "8.5", "2")])
+    l2.message(T0 + 2 * S, [("ask", "11", "0")])
+    l2.lose("disconnected")
+    # It was older than what had been recorded, and nothing followed on it.
+    l2.snapshot(T0 + 3 * S, 100, [("9", "1")], [("11", "1")])
+    l2.lose("bridge")
+    l2.snapshot(T0 + 4 * S, 110, [("9", "7")], [])
+    builder.write()
+    books = [
+        book("l2", 101, [["9", "1"], ["8.5", "2"]], [["11", "1"]]),
+        book("l2", 102, [["9", "1"], ["8.5", "2"]], []),
+        book("l2", 105, [], []),
+    ]
+    with Archive(builder.root) as tape:
+        (count,) = check(tape, tmp_path, books).counts
+    assert (count.equal, count.refused, count.wrong) == (2, 1, 0)
+
+
 def _moved(gap: Any, expected: int, received: int) -> dict[str, Any]:
     fields = {name: getattr(gap, name) for name in gap.__slots__}
     return fields | {"sequence_expected": expected, "sequence_received": received}
