@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recorder.clock import monotonic_ns
-from recorder.pipeline.output import NO_TIME, Gap, Interval, Output
+from recorder.pipeline.output import INCONCLUSIVE, NO_TIME, Audited, Gap, Output
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
 from schemas.timestamps import NS_PER_S
@@ -88,6 +88,8 @@ class Meters:
     gaps : Counter          by (reason, stream), counted when one opens
     stream_gaps : Counter   the same gaps, by (symbol, stream)
     resyncs : Counter       by stream: gaps that a new book healed
+    audits : Counter        books compared with the venue's, by (stream, result)
+    last_audits : dict      by (symbol, stream): when a book was last compared to an end, ns
     reseeds : int           partial books that were asked for again because the price walked away
     commit_s, fsync_s, durable_lag_s : Tally
     venue_lag_s : dict      by stream: from the venue's clock to ours
@@ -106,6 +108,8 @@ class Meters:
         self.gaps: Counter[tuple[str, str]] = Counter()
         self.stream_gaps: Counter[Key] = Counter()
         self.resyncs: Counter[str] = Counter()
+        self.audits: Counter[tuple[str, str]] = Counter()
+        self.last_audits: dict[Key, int] = {}
         self.reseeds = 0
         self.commit_s = Tally(WRITE_BOUNDS_S)
         self.fsync_s = Tally(WRITE_BOUNDS_S)
@@ -174,14 +178,21 @@ class Meters:
             tally = self.venue_lag_s.setdefault(stream, Tally(VENUE_LAG_BOUNDS_S))
             tally.add_all_ns(received[told] - said[told])
         for entry in output.ledger.values():
-            if not isinstance(entry, Interval):
+            if isinstance(entry, Gap):
                 self._count_gap(entry)
+            elif isinstance(entry, Audited):
+                self._count_audit(entry)
 
     def count_parts(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Count published parts by their rows of the catalog."""
         for row in rows:
             self.parts[row["dataset"]] += 1
             self.part_bytes[row["dataset"]] += row["bytes"]
+
+    def _count_audit(self, audit: Audited) -> None:
+        self.audits[audit.stream, audit.result] += 1
+        if audit.result != INCONCLUSIVE:
+            self.last_audits[audit.symbol, audit.stream] = audit.ts
 
     def _count_gap(self, gap: Gap) -> None:
         """Count a gap once: when it is first told, which may be when it is already healed."""

@@ -10,7 +10,7 @@ of the same lines.
 | close | reason (a gap reason) |
 | recv | data, or data_b64 with opcode; error where the websocket library refused the frame |
 | send | data |
-| rest_request | url, and symbol, stream, request_id where it asks for a book; purpose `reseed` in place of request_id where it is to widen a partial one; of trades: symbol, and purpose `backfill` |
+| rest_request | url, and symbol, stream, request_id where it asks for a book; purpose in place of request_id: `reseed` where it is to widen a partial one, `audit` where it is compared; of trades: symbol, and purpose `backfill` |
 | rest_answer | the request's fields, status, data |
 | rest_failure | the request's fields, error |
 | timer | symbol, stream, timer_id |
@@ -47,6 +47,13 @@ NO_CONNECTION = 0
 
 # `purpose` of a question for a book that widens what is known of one, and seeds none.
 RESEED = "reseed"
+
+# `purpose` of a question for a book to compare the live one with, and `what` of the decision
+# before it, with symbol and stream, at which the live one is copied.
+AUDIT = "audit"
+
+# `what` of the decision, every few seconds, at which every book is looked at.
+CHECK = "check"
 
 # `purpose` of a question for the last trades of a symbol, some of which were missed.
 BACKFILL = "backfill"

@@ -261,14 +261,21 @@ def _read_copy(folder: Path, table: Table) -> pa.Table:
     path = folder / f"{table.name}.parquet"
     if table.name in LATER_TABLES and not path.exists() and folder.is_dir():
         return table.schema.empty_table()
-    return pq.read_table(path).cast(table.schema)
+    found = pq.read_table(path)
+    for field_ in table.schema:  # one that came later is NULL in an older catalog
+        if field_.name not in found.column_names:
+            found = found.append_column(field_, pa.nulls(len(found), field_.type))
+    return found.select(table.names).cast(table.schema)
 
 
 def _read_table(db: sqlite3.Connection, table: Table) -> pa.Table:
     there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     if table.name in LATER_TABLES and db.execute(there, [table.name]).fetchone() is None:
         return table.schema.empty_table()
-    rows = db.execute(f"SELECT {', '.join(table.names)} FROM {table.name}").fetchall()
+    # A column that came later is NULL in an older catalog.
+    found = {row[1] for row in db.execute(f"PRAGMA table_info({table.name})")}
+    names = [name if name in found else f"NULL AS {name}" for name in table.names]
+    rows = db.execute(f"SELECT {', '.join(names)} FROM {table.name}").fetchall()
     columns = list(zip(*rows, strict=True)) or [()] * len(table.names)
     return pa.Table.from_arrays(
         [pa.array(column, kind.type) for column, kind in zip(columns, table.schema, strict=True)],

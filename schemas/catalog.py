@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-CATALOG_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # what readers know the tables of; a writer brings older ones up to date
+CATALOG_VERSION = 3
+# What readers know the tables of; a writer brings older ones up to date.
+READABLE_VERSIONS = (1, 2, 3)
 
 _ARROW = {
     "INTEGER": pa.int64(),
@@ -197,6 +198,7 @@ AUDITS = Table(
         ("sequence", "INTEGER"),
         ("result", "TEXT"),
         ("detail", "TEXT"),
+        ("compared", "INTEGER"),
     ),
     ("symbol", "stream", "run_id", "ts"),
 )

@@ -34,7 +34,8 @@ class BooksDiffer(ValueError):
     ----------
     side : int     0 bid, 1 ask
     price : str    the first such level, from the touch
-    mine, theirs : str   its size in each book, "0" where there is none
+    mine, theirs : str   its size in each book, "0" where there is none; of level 3 the first
+        order in its queue that is another one
     """
 
     def __init__(self, side: int, price: str, mine: str, theirs: str) -> None:
@@ -251,6 +252,14 @@ class L2Book:
         bid, ask = self.best_bid(), self.best_ask()
         return bid is not None and ask is not None and bid[0] >= ask[0]
 
+    @property
+    def known_crossed(self) -> bool:
+        """Whether it is crossed by levels inside the bounds, which the venue's book has, too."""
+        bid, ask = self.best_bid(), self.best_ask()
+        if bid is None or ask is None or bid[0] < ask[0]:
+            return False
+        return bid[0] >= self._bid_from and ask[0] <= self._ask_to
+
     def rows(self) -> dict[str, Any]:
         """Return the book as columns: bids high to low, then asks low to high.
 
@@ -295,13 +304,8 @@ class L2Book:
         BookOverflow   if their numbers fit no common scale; this book is then unchanged
         """
         theirs = other.fork()
-        price_scale = max(self.price_scale, theirs.price_scale)
-        size_scale = max(self.size_scale, theirs.size_scale)
-        theirs._rescale(price_scale, size_scale)
-        self._rescale(price_scale, size_scale)
+        self._compare(theirs)
         bid_from, ask_to = theirs._bid_from, theirs._ask_to
-        self._compare(BID, self._bids, theirs._bids, max(bid_from, self._bid_from))
-        self._compare(ASK, self._asks, theirs._asks, min(ask_to, self._ask_to))
         bids = {price: size for price, size in self._bids.items() if price < bid_from}
         asks = {price: size for price, size in self._asks.items() if price > ask_to}
         bids.update((price, size) for price, size in theirs._bids.items() if price >= bid_from)
@@ -312,6 +316,20 @@ class L2Book:
         self._count_known()
         self._build_heaps()
 
+    def compare(self, other: L2Book) -> int:
+        """Compare with another book at the same sequence, where both are known.
+
+        Returns
+        -------
+        int   levels that are equal, both sides
+
+        Raises
+        ------
+        BooksDiffer    naming the first level that is not, from the touch
+        BookOverflow   if their numbers fit no common scale
+        """
+        return self.fork()._compare(other.fork())
+
     def same_levels(self, other: L2Book) -> bool:
         """Say whether both books have the same levels by value, whatever their scales."""
         mine, theirs = self.fork(), other.fork()
@@ -321,14 +339,24 @@ class L2Book:
         theirs._rescale(price_scale, size_scale)
         return mine._bids == theirs._bids and mine._asks == theirs._asks
 
-    def _compare(self, side: int, mine: dict[int, int], theirs: dict[int, int], bound: int) -> None:
+    def _compare(self, other: L2Book) -> int:
+        """Bring both books to common scales and compare them inside both bounds."""
+        price_scale = max(self.price_scale, other.price_scale)
+        size_scale = max(self.size_scale, other.size_scale)
+        other._rescale(price_scale, size_scale)
+        self._rescale(price_scale, size_scale)
+        bid_from = max(self._bid_from, other._bid_from)
+        ask_to = min(self._ask_to, other._ask_to)
+        bids = self._compare_side(BID, self._bids, other._bids, bid_from)
+        return bids + self._compare_side(ASK, self._asks, other._asks, ask_to)
+
+    def _compare_side(
+        self, side: int, mine: dict[int, int], theirs: dict[int, int], bound: int
+    ) -> int:
         """Raise `BooksDiffer` unless both sides are equal at or inside a bound."""
         sign = -1 if side == BID else 1
-        wrong = [
-            price
-            for price in mine.keys() | theirs.keys()
-            if sign * price <= sign * bound and mine.get(price) != theirs.get(price)
-        ]
+        known = [price for price in mine.keys() | theirs.keys() if sign * price <= sign * bound]
+        wrong = [price for price in known if mine.get(price) != theirs.get(price)]
         if wrong:
             price = min(wrong, key=lambda price: sign * price)
             raise BooksDiffer(
@@ -337,6 +365,7 @@ class L2Book:
                 format_fixed(mine.get(price, 0), self.size_scale),
                 format_fixed(theirs.get(price, 0), self.size_scale),
             )
+        return len(known)
 
     def _bound(self, known_bid_from: Number | None, known_ask_to: Number | None) -> None:
         """Set the bounds; a price finer than every level makes the book finer."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
 
 from recorder.book.columns import Columns, align, column
+from recorder.book.l2 import BooksDiffer
 from schemas.datasets import ASK, BID
+from schemas.fixed_point import format_fixed
 
 # Private kinds stand in the stream but take no public number and touch no public order.
 PRIVATE_KINDS = frozenset({"stop", "activate"})
@@ -184,6 +187,11 @@ class L3Book:
         bid, ask = self.best_bid(), self.best_ask()
         return bid is not None and ask is not None and bid >= ask
 
+    @property
+    def known_crossed(self) -> bool:
+        """Whether it is crossed; the whole book is known."""
+        return self.crossed
+
     def rows(self) -> dict[str, Any]:
         """Return the book as columns: bids high to low, then asks low to high, in queue order.
 
@@ -250,6 +258,41 @@ class L3Book:
         )
         return copy
 
+    def compare(self, other: L3Book) -> int:
+        """Compare with another book at the same sequence: orders, sizes, places in the queues.
+
+        Returns
+        -------
+        int   orders that are equal
+
+        Raises
+        ------
+        BooksDiffer    naming the first difference, from the touch
+        BookOverflow   if their numbers fit no common scale
+        """
+        mine, theirs = self.fork(), other.fork()
+        price_scale = max(mine.price_scale, theirs.price_scale)
+        size_scale = max(mine.size_scale, theirs.size_scale)
+        mine._rescale(price_scale, size_scale)
+        theirs._rescale(price_scale, size_scale)
+        if mine._orders == theirs._orders:  # else the queues tell where
+            queues = zip(mine._queues(), theirs._queues(), strict=True)
+            if all(one == another for one, another in queues):
+                return len(mine._orders)
+        for side in (BID, ASK):
+            prices = mine._levels[side].keys() | theirs._levels[side].keys()
+            for price in sorted(prices, reverse=side == BID):
+                ours, other_queue = mine._queue(side, price), theirs._queue(side, price)
+                for place, (one, another) in enumerate(zip_longest(ours, other_queue), 1):
+                    if one != another:
+                        raise BooksDiffer(
+                            side,
+                            format_fixed(price, price_scale),
+                            _tell_order(place, one, size_scale),
+                            _tell_order(place, another, size_scale),
+                        )
+        raise AssertionError("books of the same queues have the same orders")
+
     def same_orders(self, other: L3Book) -> bool:
         """Say whether both books have the same orders by value, in the same queues."""
         mine, theirs = self.fork(), other.fork()
@@ -262,6 +305,16 @@ class L3Book:
             np.array_equal(left[name], right[name])
             for name in ("side", "price_mantissa", "size_mantissa")
         )
+
+    def _queues(self) -> Iterator[tuple[int, int, list[str]]]:
+        """Yield side, price and queue of every level, in an order that books share."""
+        for side in (BID, ASK):
+            for price in sorted(self._levels[side]):
+                yield side, price, list(self._levels[side][price])
+
+    def _queue(self, side: int, price: int) -> list[tuple[str, int]]:
+        """Return the orders of a price with their sizes, in queue order."""
+        return [(order, self._orders[order][2]) for order in self._levels[side].get(price, ())]
 
     def _open(
         self, order_id: str, side: int, price: int, price_scale: int, size: int, size_scale: int
@@ -349,3 +402,10 @@ class L3Book:
         )
         self._orders, self._levels = orders, (bids, asks)
         self.price_scale, self.size_scale = price_scale, size_scale
+
+
+def _tell_order(place: int, order: tuple[str, int] | None, size_scale: int) -> str:
+    """Say what stands at one place of a queue."""
+    if order is None:
+        return f"nobody at place {place}"
+    return f"{order[0]} with {format_fixed(order[1], size_scale)} at place {place}"

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from recorder.book import BookOverflow, BooksDiffer, L2Book, L3Book
+from recorder.pipeline.auditing import (
+    Auditing,
+    Place,
+    Proof,
+    Silent,
+    tell_difference,
+    tell_reason,
+)
 from recorder.pipeline.book_rows import full_book_rows
 from recorder.pipeline.columns import fitting_rows, last_flags, without_rows_to
+from recorder.pipeline.crossed import Crossed, CrossedWatch
 from recorder.pipeline.decode import Book
 from recorder.pipeline.keyframes import KeyframeSpacing
 from recorder.pipeline.known_clock import KnownClock
 from recorder.pipeline.output import (
+    EQUAL,
+    INCONCLUSIVE,
+    UNEQUAL,
     ArmTimer,
+    AskAudit,
+    Audited,
     FullBook,
     Gap,
     Int64Array,
@@ -21,6 +36,7 @@ from recorder.pipeline.output import (
     Output,
     RequestBook,
     Reseed,
+    Resubscribe,
     Rows,
 )
 from recorder.pipeline.reseed import RESEED_LEVELS, JournalTooLong, Reseeding
@@ -75,6 +91,13 @@ class BookStream:
         self._writing = 0  # message of the batch being written, for whoever catches an overflow
         self._suspect = ""
         self._reseeding = Reseeding()
+        self._auditing: Auditing | None = None
+        self._audit_ts = 0  # of the last verdict
+        self._crossed = CrossedWatch()
+        # Of the interval in force: where the venue's own book began it, and the last proof since.
+        self._seed: Place | None = None
+        self._proof: Proof | None = None
+        self._kept_sequence = -1  # of the venue's newest full book among the rows
 
     @property
     def dataset(self) -> str:
@@ -101,7 +124,7 @@ class BookStream:
             self._carry_out(self.stitcher.handle(event), output)
         except (ImpossibleEvent, BookOverflow) as error:
             self._quarantine(event.ts_recv, error, output)
-        self._widen_if_due(event.ts_recv, output)
+        self._meet_answers(event.ts_recv, output)
         self._ask_for_depth(output)
 
     def handle_updates(self, batch: UpdateBatch, output: Output) -> None:
@@ -113,6 +136,8 @@ class BookStream:
         first = 0
         while first < len(batch):
             stop = self._reseeding.stop(batch, first)
+            if self._auditing is not None:
+                stop = min(stop, self._auditing.stop(batch, first))
             accepted, actions = self.stitcher.handle_batch(batch, first, stop)
             if not accepted:
                 self.handle(Update(batch, first), output)
@@ -125,7 +150,7 @@ class BookStream:
                 first = self._writing
                 self._quarantine(int(batch.ts_recv[first]), error, output)
                 first += 1
-            self._widen_if_due(int(batch.ts_recv[first - 1]), output)
+            self._meet_answers(int(batch.ts_recv[first - 1]), output)
         self._ask_for_depth(output)
 
     def on_reseed_asked(self) -> None:
@@ -142,6 +167,57 @@ class BookStream:
     def on_reseed_failed(self) -> None:
         """Note that there will be no answer: it may be asked again."""
         self._reseeding.fail()
+
+    def on_audit_asked(self, ts: int, output: Output) -> None:
+        """Copy the live book, if there is one, and want the venue's to compare it with."""
+        if self._auditing is not None:
+            self._end_audit(INCONCLUSIVE, ts, output, detail=tell_reason("asked anew"))
+        if self._is_covered:
+            assert self._interval is not None
+            self._auditing = Auditing(self.book, Place.at_end_of(self._interval))
+            output.commands.append(AskAudit(self.symbol, self.stream, self._next_ordinal))
+        else:
+            output.counts["audit_uncovered"] += 1
+
+    def on_audit_answered(self, answer: Snapshot, output: Output) -> None:
+        """Take in the venue's book: it is compared as soon as the stream has reached it."""
+        if self._auditing is None:
+            output.counts["audit_ignored"] += 1
+            return
+        try:
+            why = self._auditing.take(answer)
+        except BookOverflow as error:
+            why = str(error)
+        if why:
+            ts, told = answer.ts_recv, tell_reason(why)
+            self._end_audit(INCONCLUSIVE, ts, output, sequence=answer.sequence, detail=told)
+        self._meet_answers(answer.ts_recv, output)
+
+    def on_audit_failed(self, ts: int, why: str, output: Output) -> None:
+        """Note that there will be no book to compare with."""
+        if self._auditing is not None and self._auditing.answer is None:
+            self._end_audit(INCONCLUSIVE, ts, output, detail=tell_reason(why))
+
+    def on_check(self, ts: int, output: Output) -> None:
+        """Look at the book, at the end of a message, and at the audit that goes on."""
+        if self._is_covered:
+            assert self._interval is not None
+            if self._crossed.look(self.book, Place.at_end_of(self._interval)):
+                crossed = Crossed(self.symbol, self.stream)
+                self._quarantine(ts, crossed, output, "crossed", self._crossed.sound)
+        if (audit := self._auditing) is None:
+            return
+        found = audit.check(self.book.sequence)
+        if found == "silent":
+            assert audit.answer is not None
+            ours, theirs = self.book.sequence, audit.answer.sequence
+            told = tell_reason("the stream is silent")
+            self._end_audit(INCONCLUSIVE, ts, output, sequence=theirs, detail=told)
+            silent = Silent(self.symbol, self.stream, ours, theirs)
+            self._quarantine(ts, silent, output, "silent")
+            output.commands.append(Resubscribe(self.symbol, self.stream))
+        elif found:
+            self._end_audit(INCONCLUSIVE, ts, output, detail=tell_reason(found))
 
     def write_private(self, batch: UpdateBatch, output: Output) -> None:
         """Write events that take no public sequence: rows without continuity, outside the book."""
@@ -165,16 +241,91 @@ class BookStream:
         return left is not None and left < RESEED_LEVELS
 
     @property
+    def _is_covered(self) -> bool:
+        """Whether there is a book in force."""
+        return self._interval is not None and self._interval.is_open
+
+    @property
     def _is_partial(self) -> bool:
         """Whether the book in force knows only some of the venue's levels."""
-        valid = self._interval is not None and self._interval.is_open
-        return valid and isinstance(self.book, L2Book) and self.book.known_left is not None
+        return (
+            self._is_covered and isinstance(self.book, L2Book) and self.book.known_left is not None
+        )
 
     def _ask_for_depth(self, output: Output) -> None:
         """Want to know more levels when the touch has come near a bound."""
         if not self._reseeding.wanted and self._is_near_bound and self._is_partial:
             self._reseeding.wanted = True
             output.commands.append(Reseed(self.symbol, self.stream, self._next_ordinal))
+
+    def _meet_answers(self, ts: int, output: Output) -> None:
+        """Do what is due where the stream has reached an answer."""
+        self._widen_if_due(ts, output)
+        if self._auditing is not None and self._auditing.is_due:
+            self._compare_books(self._auditing, ts, output)
+
+    def _compare_books(self, audit: Auditing, ts: int, output: Output) -> None:
+        """Compare the copy with the answer it has reached.
+
+        What differs has been wrong since some moment behind the last proof of the contrary. The
+        rows from there stay where they are, and nothing claims any more that they are the book.
+        """
+        answer = audit.answer
+        assert answer is not None
+        self._keep_audit(answer, output)
+        ts = max(ts, answer.ts_recv)
+        try:
+            compared, proof = audit.compare()
+        except BooksDiffer as error:
+            self._end_audit(
+                UNEQUAL, ts, output, sequence=answer.sequence, detail=tell_difference(error)
+            )
+            told = f"{self.symbol} {self.stream}: an audit at sequence {answer.sequence}: {error}"
+            error.args = (told,)
+            self._quarantine(ts, error, output, "drift", self._last_right(error))
+            return
+        except BookOverflow as error:
+            self._end_audit(
+                INCONCLUSIVE, ts, output, sequence=answer.sequence, detail=tell_reason(str(error))
+            )
+            return
+        is_partial = proof.known_bid_from is not None or proof.known_ask_to is not None
+        if is_partial and not compared:
+            why = tell_reason("no level is known to both")
+            self._end_audit(INCONCLUSIVE, ts, output, sequence=answer.sequence, detail=why)
+            return
+        self._end_audit(EQUAL, ts, output, sequence=answer.sequence, compared=compared)
+        interval = self._interval
+        assert interval is not None
+        if proof.place.sequence == interval.sequence_last:
+            # It may stand in a silence, behind the last message; what is known then is covered.
+            interval.ts_to = max(interval.ts_to, self._clock.now)
+            output.touch(interval)
+            proof = replace(proof, place=Place.at_end_of(interval))
+        self._proof = proof
+
+    def _last_right(self, difference: BooksDiffer) -> Place | None:
+        """Return where the book was last proven right in what is wrong now."""
+        if self._proof is not None and self._proof.covers(difference):
+            return self._proof.place
+        return self._seed
+
+    def _end_audit(
+        self,
+        result: str,
+        ts: int,
+        output: Output,
+        *,
+        sequence: int | None = None,
+        compared: int = 0,
+        detail: str | None = None,
+    ) -> None:
+        self._auditing = None
+        self._audit_ts = max(self._clock.advance(ts), self._audit_ts + 1)
+        output.counts[f"audit_{result}"] += 1
+        output.touch(
+            Audited(self.symbol, self.stream, self._audit_ts, sequence, result, compared, detail)
+        )
 
     @property
     def _widens_now(self) -> bool:
@@ -201,7 +352,8 @@ class BookStream:
         try:
             book.widen(self._reseeding.finish(book.sequence))
         except BooksDiffer as error:
-            self._quarantine(max(ts, answer.ts_recv), error, output, "drift")
+            ts = max(ts, answer.ts_recv)
+            self._quarantine(ts, error, output, "drift", self._last_right(error))
         except (BookOverflow, JournalTooLong) as error:
             output.incidents.append(f"{self.symbol} {self.stream}: a re-seed is of no use: {error}")
             self._keyframe_if_due(output)
@@ -213,15 +365,25 @@ class BookStream:
                 output.touch(self._interval)
 
     def _quarantine(
-        self, ts: int, error: Exception, output: Output, reason: str = "internal"
+        self,
+        ts: int,
+        error: Exception,
+        output: Output,
+        reason: str = "internal",
+        right_until: Place | None = None,
     ) -> None:
-        """Heal this one stream from a mistake, of ours where it is internal; tell its story."""
+        """Heal this one stream from a mistake, of ours where it is internal; tell its story.
+
+        Parameters
+        ----------
+        right_until : Place or None   where the book was right for certain, if not to the last row
+        """
         output.incidents.append(f"{error}\n{self.stitcher.story()}")
         if self.stitcher.state.value != "down":
             self.stitcher.handle(StreamDown(ts, reason))
         # Decisions that were not carried out are lost, so the ledger goes by what was written.
         if self._interval is not None and self._interval.is_open:
-            self._end_interval(reason, ts, output)
+            self._end_interval(reason, ts, output, right_until)
         self._carry_out(self.stitcher.handle(StreamUp(ts)), output)
 
     def _carry_out(self, actions: list[Action], output: Output) -> None:
@@ -250,7 +412,9 @@ class BookStream:
             reason = self._suspect
         self._end_interval(reason, action.ts_detected, output)
 
-    def _end_interval(self, reason: str, ts_detected: int, output: Output) -> None:
+    def _end_interval(
+        self, reason: str, ts_detected: int, output: Output, right_until: Place | None = None
+    ) -> None:
         """End the open interval at its last good row, where a gap begins.
 
         The end of a run is told by the run itself: its gap is written only if the stream comes up
@@ -259,7 +423,12 @@ class BookStream:
         interval = self._interval
         assert interval is not None
         assert interval.sequence_last is not None
+        if self._auditing is not None:
+            told = tell_reason(f"the book was lost: {reason}")
+            self._end_audit(INCONCLUSIVE, ts_detected, output, detail=told)
         interval.is_open = False
+        if right_until is not None:
+            right_until.cut(interval)
         self._reseeding.drop()
         output.touch(interval)
         self._gap = Gap(
@@ -319,6 +488,10 @@ class BookStream:
             rows=len(rows),
         )
         output.touch(self._interval)
+        self._seed = Place.at_end_of(self._interval)
+        self._proof = None
+        self._kept_sequence = snapshot.sequence
+        self._crossed.restart(self.book, self._seed)
         if snapshot.request_id is None and self._is_partial:
             self._reseeding.begin(snapshot.sequence)
 
@@ -328,6 +501,7 @@ class BookStream:
         assert isinstance(book, Book)
         known = self._clock.advance(snapshot.ts_recv)
         entry = FullBook("audit", self._next_ordinal - 1, known, snapshot.sequence)
+        self._kept_sequence = snapshot.sequence
         output.rows.append(
             full_book_rows(
                 self.symbol,
@@ -340,6 +514,14 @@ class BookStream:
                 known_ask_to=book.known_ask_to,
             )
         )
+
+    def _keep_audit(self, answer: Snapshot, output: Output) -> None:
+        """Write the answer to an audit, unless a book of the venue's at this sequence stands there.
+
+        A quiet book is audited again and again; its rows would be the same.
+        """
+        if answer.sequence != self._kept_sequence:
+            self._write_audit(answer, output)
 
     def _write_keyframe(self, output: Output) -> None:
         assert self._interval is not None
@@ -433,7 +615,9 @@ class BookStream:
         if self.stream == "l2":
             columns["sequence_start"] = np.repeat(batch.sequence_start[first:last], counts)
             columns["is_last"] = last_flags(counts)
-        else:
+        if public and self._auditing is not None:
+            self._auditing.record(columns, columns["sequence_end"], known)
+        if self.stream == "l3":
             del columns["sequence_end"]
         self._next_ordinal += end - begin
         self._spacing.changes += end - begin

@@ -71,7 +71,31 @@ class Backfill:
     symbol: str
 
 
-Command = RequestBook | Reseed | ArmTimer | Backfill
+@dataclass(frozen=True, slots=True)
+class AskAudit:
+    """Ask the venue for a book, purpose `audit`: the live one was copied to be compared with it.
+
+    It may be asked late or not at all; an audit that is never answered ends by itself.
+
+    Attributes
+    ----------
+    traffic : int   as of `RequestBook`
+    """
+
+    symbol: str
+    stream: str
+    traffic: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resubscribe:
+    """Unsubscribe and subscribe a stream anew: it is acknowledged, and nothing comes of it."""
+
+    symbol: str
+    stream: str
+
+
+Command = RequestBook | Reseed | ArmTimer | Backfill | AskAudit | Resubscribe
 
 
 @dataclass(slots=True)
@@ -144,6 +168,36 @@ class Gap:
     healed_by: str | None = None
 
 
+EQUAL, UNEQUAL, INCONCLUSIVE = "equal", "unequal", "inconclusive"
+AUDIT_RESULTS = (EQUAL, UNEQUAL, INCONCLUSIVE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audited:
+    """What came of one comparison of a live book with the venue's.
+
+    Attributes
+    ----------
+    ts : int                known time of the verdict, ns UTC; no two of a stream have the same
+    sequence : int | None   of the venue's book; None where none came
+    result : str            one of `AUDIT_RESULTS`
+    compared : int          levels (l2) or orders (l3) that are equal; 0 unless all are
+    detail : str | None     JSON: the first difference, or why there is no verdict
+    """
+
+    symbol: str
+    stream: str
+    ts: int
+    sequence: int | None
+    result: str
+    compared: int
+    detail: str | None
+
+
+# What the catalog keeps of a stream beside its rows.
+Entry = Interval | Gap | Audited
+
+
 @dataclass(frozen=True, slots=True)
 class InstrumentSeen:
     """Metadata of a symbol as the venue stated it at a time."""
@@ -173,12 +227,12 @@ class Output:
 
     rows: list[Rows] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
-    ledger: dict[int, Interval | Gap] = field(default_factory=dict)
+    ledger: dict[int, Entry] = field(default_factory=dict)
     instruments: list[InstrumentSeen | InstrumentsListed] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
     trades_joined: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=Counter)
 
-    def touch(self, entry: Interval | Gap) -> None:
-        """Note that an interval or a gap is new or has changed."""
+    def touch(self, entry: Entry) -> None:
+        """Note that an interval or a gap is new or has changed, or an audit has ended."""
         self.ledger[id(entry)] = entry

@@ -16,10 +16,11 @@ from recorder.pipeline.output import Counts, InstrumentSeen, InstrumentsListed, 
 from recorder.pipeline.routes import Key, can_be_symbol
 from recorder.pipeline.streams import Streams
 from recorder.pipeline.trade_stream import TRADE_STREAMS
-from recorder.raw_line import BACKFILL, RAW_LOG_DAMAGED, RESEED, RawLine
+from recorder.raw_line import AUDIT, BACKFILL, CHECK, RAW_LOG_DAMAGED, RESEED, RawLine
 from recorder.stitch.events import Snapshot, SnapshotFailed, Timer
 from recorder.stitch.machine import BUFFER_UPDATES_MAX
 from recorder.stitch.rules import OverlapRule, StrictRule
+from schemas.datasets import BOOK_STREAMS
 from schemas.kucoin.profile import BookSource, Profile
 from schemas.kucoin.profiles import profile_named
 from schemas.kucoin.rest import (
@@ -161,14 +162,23 @@ class Pipeline:
                 self.stop_reason = str(fields.get("reason", "stopped"))
                 streams.stop(line.ts_recv, self.stop_reason, output)
             case "decision":
-                if fields.get("what") == RAW_LOG_DAMAGED:
-                    streams.all_unreadable(line.ts_recv, "garbage", output)
+                self._on_decision(streams, line, output)
             case "rest_request":
                 # Of any other question only the answer matters.
                 if fields.get("purpose") == RESEED:
                     streams.reseed_asked((fields["symbol"], fields["stream"]), output)
             case _:
                 raise PipelineError(f"run {self.run_id} has a second {line.kind} line")
+
+    def _on_decision(self, streams: Streams, line: RawLine, output: Output) -> None:
+        fields = line.fields
+        match fields.get("what"):
+            case what if what == RAW_LOG_DAMAGED:
+                streams.all_unreadable(line.ts_recv, "garbage", output)
+            case what if what == CHECK:
+                streams.check(line.ts_recv, output)
+            case what if what == AUDIT and fields.get("stream") in BOOK_STREAMS:
+                streams.audit_asked((fields["symbol"], fields["stream"]), line.ts_recv, output)
 
     def _on_rest_answer(self, streams: Streams, line: RawLine, output: Output) -> None:
         if line.fields.get("purpose") == BACKFILL:
@@ -236,6 +246,10 @@ class Pipeline:
             self._on_book_failed(streams, line, output)
             return
         request_id = line.fields.get("request_id")
+        if line.fields.get("purpose") == AUDIT:
+            snapshot = Snapshot(line.ts_recv, answer.sequence, None, book)
+            streams.audit_answered(key, snapshot, output)
+            return
         if line.fields.get("purpose") == RESEED:
             snapshot = Snapshot(line.ts_recv, answer.sequence, None, book)
             taken = streams.reseed_answered(key, snapshot, output)
@@ -266,6 +280,9 @@ class Pipeline:
         fields = line.fields
         if fields.get("purpose") == RESEED:
             streams.reseed_failed((fields["symbol"], fields["stream"]))
+        elif fields.get("purpose") == AUDIT:
+            why = str(fields.get("error", "the answer cannot be used"))
+            streams.audit_failed((fields["symbol"], fields["stream"]), line.ts_recv, why, output)
         elif "request_id" in fields and "stream" in fields:
             key = (fields["symbol"], fields["stream"])
             failed = SnapshotFailed(line.ts_recv, fields["request_id"])

@@ -145,6 +145,27 @@ class Streams:
         """Note that a re-seed will not be answered."""
         self.book(key).on_reseed_failed()
 
+    def audit_asked(self, key: Key, ts: int, output: Output) -> None:
+        """Note that a book is to be compared with the venue's, behind what came before."""
+        self.stitch(key, output)
+        self.book(key).on_audit_asked(ts, output)
+
+    def audit_answered(self, key: Key, answer: Snapshot, output: Output) -> None:
+        """Hand over the venue's book of an audit."""
+        self.stitch(key, output)
+        self.book(key).on_audit_answered(answer, output)
+
+    def audit_failed(self, key: Key, ts: int, why: str, output: Output) -> None:
+        """Note that an audit will not be answered."""
+        self.stitch(key, output)
+        self.book(key).on_audit_failed(ts, why, output)
+
+    def check(self, ts: int, output: Output) -> None:
+        """Look at every book, each at the end of a message."""
+        for key, book in self._books.items():
+            self.stitch(key, output)
+            book.on_check(ts, output)
+
     def carried(self, key: Key, connection: int, ts: int, output: Output) -> None:
         """Note that a connection carries a stream; it comes up where none did before."""
         carriers = self.carriage.carriers.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,14 @@ import pyarrow.parquet as pq
 
 from recorder.clock import monotonic_s
 from recorder.errors import RecorderError
-from recorder.pipeline.output import Gap, InstrumentSeen, InstrumentsListed, Interval
+from recorder.pipeline.output import (
+    Audited,
+    Entry,
+    Gap,
+    InstrumentSeen,
+    InstrumentsListed,
+    Interval,
+)
 from recorder.pipeline.routes import Key
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.disk import disk
@@ -26,6 +34,17 @@ from schemas.catalog import CATALOG_VERSION, DDL, TABLES, Table
 _TWIN_SPACING = 20
 _KEPT_PARQUET_VERSIONS = 3  # readers that opened the one before the last may still be at it
 _KEPT_JOB_ROWS = 500  # runs of one job
+_LEDGER_TABLES: dict[type[Entry], str] = {Interval: "coverage", Gap: "gaps", Audited: "audits"}
+
+
+def add_columns(db: sqlite3.Connection) -> None:
+    """Give the tables of an older catalog the columns that came later; their rows have NULL."""
+    for table in TABLES.values():
+        there = {row[1] for row in db.execute(f"PRAGMA table_info({table.name})")}
+        for name, kind in table.columns:
+            if there and name not in there:
+                stored = "INTEGER" if kind == "TIME" else kind
+                db.execute(f"ALTER TABLE {table.name} ADD COLUMN {name} {stored}")
 
 
 class CatalogWriter(CatalogReader):
@@ -54,6 +73,7 @@ class CatalogWriter(CatalogReader):
                     f"this program writes {CATALOG_VERSION}",
                     "record into it with the version of Booktape that wrote it, or a newer one",
                 )
+            add_columns(self._db)
             self._db.executescript(DDL)
             disk().sync_folder(archive)
         except BaseException:
@@ -82,21 +102,18 @@ class CatalogWriter(CatalogReader):
         self._put(TABLES["parts"], parts)
         self._put(TABLES["full_books"], full_books)
 
-    def put_ledger(self, run_id: str, entries: Iterable[Interval | Gap]) -> None:
-        """Insert or update intervals and gaps, above what retention took."""
-        intervals: list[dict[str, Any]] = []
-        gaps: list[dict[str, Any]] = []
+    def put_ledger(self, run_id: str, entries: Iterable[Entry]) -> None:
+        """Insert or update intervals and gaps, above what retention took, and audits."""
+        rows: dict[type[Entry], list[dict[str, Any]]] = {Interval: [], Gap: [], Audited: []}
         for entry in entries:
-            row = {
-                name: getattr(entry, name)
-                for name in TABLES["coverage" if isinstance(entry, Interval) else "gaps"].names
-                if name != "run_id"
-            }
-            (intervals if isinstance(entry, Interval) else gaps).append({**row, "run_id": run_id})
+            names = TABLES[_LEDGER_TABLES[type(entry)]].names
+            row = {name: getattr(entry, name) for name in names if name != "run_id"}
+            rows[type(entry)].append({**row, "run_id": run_id})
+        intervals, gaps = rows[Interval], rows[Gap]
         for row in intervals:
             row["is_open"] = int(row["is_open"])
-        self._put(TABLES["coverage"], intervals)
-        self._put(TABLES["gaps"], gaps)
+        for kind, table in _LEDGER_TABLES.items():
+            self._put(TABLES[table], rows[kind])
         for symbol, stream in {(row["symbol"], row["stream"]) for row in intervals + gaps}:
             trim(self._db, symbol, stream, run_id)
 

@@ -6,6 +6,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
+import pyarrow.parquet as pq
 import pytest
 
 from replay import Archive
@@ -138,20 +139,27 @@ def test_without_the_database_the_published_catalog_is_read(builder):
 
 @pytest.mark.parametrize("published", [False, True])
 def test_an_archive_of_the_first_catalog_version_is_read(builder, published):
-    """It has no tables of jobs and removals: they are empty."""
+    """It has no tables of jobs and removals: they are empty; nor all columns of audits."""
     if published:
         publish_catalog(builder.root)
         for name in ("jobs", "removals"):
             (builder.root / "catalog.parquet" / "1" / f"{name}.parquet").unlink()
+        audits = builder.root / "catalog.parquet" / "1" / "audits.parquet"
+        pq.write_table(pq.read_table(audits).drop_columns(["compared"]), audits)
         (builder.root / "catalog.db").unlink()
     else:
         with sqlite3.connect(builder.root / "catalog.db") as db:
-            db.executescript("DROP TABLE jobs; DROP TABLE removals; PRAGMA user_version = 1")
+            db.executescript(
+                "DROP TABLE jobs; DROP TABLE removals; ALTER TABLE audits DROP COLUMN compared;"
+                "PRAGMA user_version = 1"
+            )
         db.close()
     with Archive(builder.root) as tape:
         assert tape.book(SYMBOL).sequence == 201
         for name in ("jobs", "removals"):
             assert tape.sql(f"SELECT count(*) AS n FROM {name}").to_pylist() == [{"n": 0}]
+        (audit,) = tape.sql("SELECT result, compared FROM audits").to_pylist()
+        assert audit == {"result": "equal", "compared": None}
 
 
 def test_a_pinned_archive_does_not_see_what_comes_later(builder):

@@ -302,7 +302,11 @@ def _that_takes(seconds: float, clock: list[float], function: Any) -> Any:
 
 def _make_version_1(archive: Path) -> None:
     db = sqlite3.connect(archive / "catalog.db")
-    db.executescript("DROP TABLE removals; DROP TABLE jobs; PRAGMA user_version=1;")
+    db.executescript(
+        "DROP TABLE removals; DROP TABLE jobs; ALTER TABLE audits DROP COLUMN compared;"
+        "INSERT INTO audits VALUES ('A-B', 'l2', 'r1', 7, 8, 'equal', NULL);"
+        "PRAGMA user_version=1;"
+    )
     db.close()
 
 
@@ -320,9 +324,11 @@ def test_an_older_catalog_is_read_as_it_is_and_brought_up_to_date_by_a_writer(
     with closing(CatalogWriter(tmp_path)) as writer:
         assert writer.published_rows("r1") == {("trades", "A-B", "trades"): 3}
         assert writer.removed_rows("r1") == {}
-    assert _version(tmp_path) == CATALOG_VERSION == 2
+    assert _version(tmp_path) == CATALOG_VERSION == 3
     assert [row["run_id"] for row in table_rows(tmp_path, "runs")] == ["r1"]
     assert table_rows(tmp_path, "jobs") == []
+    (audit,) = table_rows(tmp_path, "audits")
+    assert (audit["sequence"], audit["result"], audit["compared"]) == (8, "equal", None)
 
 
 def _version(archive: Path) -> int:
@@ -333,10 +339,10 @@ def _version(archive: Path) -> int:
 def test_a_newer_catalog_is_not_touched(tmp_path: Path) -> None:
     CatalogWriter(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "catalog.db")) as db:
-        db.execute("PRAGMA user_version=3")
-    with pytest.raises(RecorderError, match="has version 3, this program writes 2"):
+        db.execute("PRAGMA user_version=4")
+    with pytest.raises(RecorderError, match="has version 4, this program writes 3"):
         CatalogWriter(tmp_path)
-    assert _version(tmp_path) == 3
+    assert _version(tmp_path) == 4
 
 
 def _job(name: str, ts: int, outcome: str = "ok") -> dict[str, Any]:
