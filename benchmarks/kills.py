@@ -132,7 +132,7 @@ def exchange_of(folder: Path, rate: float, seed: int) -> Iterator[Exchange]:
         folder,
         *("--symbols", ",".join(SYMBOLS), "--seed", seed, "--rate", rate, "--no-limits"),
         *("--frame-log", folder / "frames.jsonl.zst", "--number-frames"),
-        *("--truth", folder / "truth.jsonl.zst", "--truth-every", 2_000),
+        *("--truth", folder / "truth.jsonl.zst", "--truth-every", 500),
         *("--fault-log", folder / "faults.jsonl.zst"),
         *(word for fault in FAULTS for word in ("--fault", fault)),
     )
@@ -347,6 +347,16 @@ def _live_parts(archive: Path, dataset: str) -> list[str]:
 
 def judge(folder: Path) -> dict[str, Any]:
     """Have the commands judge the archive; return what did not hold."""
+    return judge_and_count(folder)[0]
+
+
+def judge_and_count(folder: Path) -> tuple[dict[str, Any], int]:
+    """Have the commands judge the archive.
+
+    Returns
+    -------
+    tuple   what did not hold, and how many books were equal to the exchange's own
+    """
     archive, rebuilt = folder / "archive", folder / "rebuilt"
     wrong: dict[str, Any] = {}
     # Side by side: each is one process, and none of them writes to the archive.
@@ -361,15 +371,18 @@ def judge(folder: Path) -> dict[str, Any]:
         name: subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for name, command in commands.items()
     }
+    equal = 0
     for name, process in running.items():
         said, _ = process.communicate()
         if process.returncode:
             wrong[name] = said[-2_000:]
+        elif "--truth" in name:
+            equal = sum(count["equal"] for count in json.loads(said)["truth"])
     if "recorder rebuild" not in wrong:
         differing = differing_rows(archive, rebuilt)
         if differing:
             wrong["rows of archive and rebuild that differ"] = differing
-    return wrong
+    return wrong, equal
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -392,7 +405,7 @@ def measure(
     loss = count_loss(folder, done, watch)
     starts = [kill.recording_s for kill in done if kill.recording_s is not None]
     recorded_s = took_s - sum(starts)
-    wrong = judge(folder)
+    wrong, equal = judge_and_count(folder)
     return {
         "kills": len(done),
         "kills_before_recording": len(done) - len(starts),
@@ -405,6 +418,7 @@ def measure(
         "loss_window_ms": _spread(loss.windows_ms),
         "frames_lost_per_kill": _spread([float(count) for count in loss.lost_per_kill]),
         "start_to_recording_s": _spread(starts, 2),
+        "books_equal_to_the_exchange": equal,
         **facts(folder),
         "problems": loss.problems[:10],
         "wrong": wrong,

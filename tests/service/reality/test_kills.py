@@ -15,8 +15,10 @@ from benchmarks import kills
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("kills")
-    # The last kill comes early: in the start of a recorder, or in the recovery of the one before.
-    return folder, kills.measure(folder, kills=4, rate=200, seed=4, early_share=0.3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kills, "LATER_S", (0.2, 1.2))
+        # Some come early: in the start of a recorder, or in the recovery of the one before.
+        return folder, kills.measure(folder, kills=4, rate=250, seed=4, early_share=0.3)
 
 
 def test_every_acknowledged_frame_is_there_and_every_judge_is_content(
@@ -29,8 +31,9 @@ def test_every_acknowledged_frame_is_there_and_every_judge_is_content(
     assert kills.is_good(result)
     assert result["kills"] == 4
     assert result["kills_before_recording"] >= 1
-    assert result["frames_kept"] >= result["frames_acknowledged"] > 5_000
+    assert result["frames_kept"] >= result["frames_acknowledged"] > 2_000
     assert result["frames_sent"] > result["frames_kept"], "a kill costs what nobody acknowledged"
+    assert result["books_equal_to_the_exchange"] > 5
     assert result["gaps"]["crashed"] > 0
     assert result["loss_window_ms"]["max"] < 5_000
     assert result["start_to_recording_s"]["max"] < 30
