@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -555,3 +557,53 @@ def test_a_batch_is_handled_as_far_as_asked():
     batch = batch_of((FAR + 1, FAR + 1), (FAR + 2, FAR + 2), (FAR + 3, FAR + 3))
     assert machine.handle_batch(batch, 0, 2) == (2, [WriteUpdates(batch, 0, 2, FAR)])
     assert machine.handle_batch(batch, 2) == (1, [WriteUpdates(batch, 2, 3, FAR + 2)])
+
+
+def test_a_stitcher_has_met_nothing_at_first():
+    assert set(asdict(stitcher().counters).values()) == {0}
+
+
+def test_what_is_no_event_is_our_mistake():
+    with pytest.raises(AssertionError):
+        buffering().handle("something else")
+
+
+def test_each_thing_met_is_counted_once():
+    machine = stitcher()
+    for event in (
+        update(1, 1),  # nobody listens
+        UP,
+        update(11, 12, ts=20),  # asks: 1
+        SnapshotFailed(25, 1),  # asks: 2
+        snapshot(5, 2, ts=30),  # too old, asks: 3
+        snapshot(10, 3, ts=50),
+        snapshot(12, None, ts=55),  # an audit
+        snapshot(12, 9, ts=56),  # nobody asked
+        update(12, 12, ts=60),  # told again
+        update(20, 20, ts=70),  # a gap, asks: 4
+        StreamDown(80, "disconnected"),
+    ):
+        machine.handle(event)
+    assert asdict(machine.counters) == {
+        "updates_written": 1,
+        "updates_stale": 1,
+        "updates_ignored": 1,
+        "updates_dropped": 0,
+        "updates_discarded": 1,
+        "snapshots_requested": 4,
+        "snapshots_written": 1,
+        "snapshots_too_old": 1,
+        "snapshots_failed": 1,
+        "snapshots_ignored": 1,
+        "audits": 1,
+        "gaps": 1,
+        "epochs": 0,
+    }
+
+
+@pytest.mark.parametrize(("ahead", "will_do"), [(EPOCH_NUMBERS, True), (EPOCH_NUMBERS + 1, False)])
+def test_how_far_ahead_of_what_is_held_a_book_may_be(ahead, will_do):
+    machine = waiting()
+    actions = machine.handle(snapshot(12 + ahead))
+    assert (actions == [RequestSnapshot(2)]) != will_do
+    assert machine.book_valid == will_do
