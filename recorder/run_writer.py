@@ -173,6 +173,9 @@ class RunWriter:
             catalog.put_ledger(run_id, self._ledger[key].values())
         joined = settled | self._joined if self._is_finishing else settled - self._joined
         catalog.join_runs(sorted(joined))
+        for symbol in sorted(self.pipeline.trades_joined):
+            if (symbol, "trades") in settled:
+                catalog.heal_trades_before(run_id, symbol)
         raw_path, raw_bytes = self.raw_position
         catalog.put_checkpoint(
             {
