@@ -75,6 +75,11 @@ class BookRequests:
         self._answered: dict[tuple[Key, str], float] = {}
         self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def waiting(self) -> int:
+        """How many streams without a book wait to ask for one."""
+        return len(self._wanted)
+
     def request(self, command: RequestBook | Reseed) -> None:
         """Ask as soon as allowed; a newer request for a stream replaces one not sent yet.
 

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from recorder.auditor import Auditor, AuditRules
 from recorder.backfill import Backfills
 from recorder.book_requests import BookRequests
 from recorder.clock import stamp_line
 from recorder.intake import Intake
 from recorder.logs import Log
-from recorder.pipeline.output import ArmTimer, Backfill, Command
+from recorder.pipeline.output import ArmTimer, AskAudit, Backfill, Command, Resubscribe
+from recorder.pipeline.routes import Key
 from recorder.rest_log import LoggedRest
 from recorder.subscriptions import Change, Plan, Topic, Wish
 from recorder.transport.dialer import Dialer
 from recorder.transport.keeper import Keeper, KeeperCounts, Rotation
 from recorder.transport.rest import PoolStatus, RestClient
 from recorder.transport.session import Session
+from schemas.datasets import BOOK_STREAMS
 from schemas.kucoin.profile import Profile
+from schemas.kucoin.topics import STREAM_OF_FEED
 
 # A token is replaced so long before it ends.
 ROTATE_MARGIN_S = 3_600.0
@@ -88,6 +92,8 @@ class Collector:
     client : RestClient
     first_update_timer_s : float   seconds from `ArmTimer` to the `timer` line
     draw : random.Random  jitter of every delay
+    audits : AuditRules | None   when books are compared with the exchange's; None: never
+    last_row : callable | None   when the newest row of a stream was received, ns; None: no row
     rotate_after_s : float   age at which a connection is replaced by one with a new token; 0: an
         hour before the profile's tokens end, never where they do not
 
@@ -106,6 +112,8 @@ class Collector:
         log: Log,
         draw: random.Random,
         *,
+        audits: AuditRules | None = None,
+        last_row: Callable[[Key], int | None] | None = None,
         rotate_after_s: float = 0.0,
     ) -> None:
         self._profile = profile
@@ -125,6 +133,10 @@ class Collector:
         self._intake: Intake | None = None
         self._books: BookRequests | None = None
         self._trades: Backfills | None = None
+        self._audit_rules = audits or AuditRules()
+        self._last_row = last_row or _no_row
+        self._auditor: Auditor | None = None
+        self._auditing: asyncio.Task[None] | None = None
         self._dialer: Dialer | None = None
         self._crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refused: dict[tuple[str, str], str] = {}
@@ -144,6 +156,20 @@ class Collector:
             rest, self._profile, self._draw, self._log, signed=self._client.is_signed
         )
         self._trades = Backfills(rest, self._profile, self._draw, self._log)
+        self._auditor = Auditor(
+            rest,
+            intake.append,
+            self._profile,
+            self._books_wanted,
+            self._last_row,
+            lambda: 0 if self._books is None else self._books.waiting,
+            self._audit_rules,
+            self._draw,
+            self._log,
+            signed=self._client.is_signed,
+        )
+        self._auditing = asyncio.create_task(self._auditor.run(), name="audits")
+        self._auditing.add_done_callback(self._note_crash)
         self._dialer = Dialer(
             self._profile, self._session, self._client, intake, self._log, self._note_answered
         )
@@ -185,6 +211,12 @@ class Collector:
                 finishing.add_done_callback(self._finishing.discard)
         return changes
 
+    def set_audits(self, rules: AuditRules) -> None:
+        """Compare books by other rules from now on."""
+        self._audit_rules = rules
+        if self._auditor is not None:
+            self._auditor.rules = rules
+
     def status(self) -> CollectorStatus:
         """Return what is connected, wanted, carried and refused now."""
         return CollectorStatus(
@@ -219,6 +251,11 @@ class Collector:
         elif isinstance(command, Backfill):
             assert self._trades is not None
             self._trades.request(command)
+        elif isinstance(command, AskAudit):
+            assert self._auditor is not None
+            self._auditor.ask(command)
+        elif isinstance(command, Resubscribe):
+            self._resubscribe(command)
         else:
             assert self._books is not None
             self._books.request(command)
@@ -237,6 +274,9 @@ class Collector:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        if self._auditing is not None:
+            self._auditing.cancel()
+            await asyncio.gather(self._auditing, return_exceptions=True)
         for requests in (self._books, self._trades):
             if requests is not None:
                 await requests.stop()
@@ -274,6 +314,26 @@ class Collector:
         if not task.cancelled() and (error := task.exception()) and not self._crashed.done():
             self._crashed.set_exception(error)
 
+    def _books_wanted(self) -> list[Key]:
+        """Return the book streams that are subscribed to, and not refused."""
+        return [
+            (symbol, STREAM_OF_FEED[feed])
+            for feed, symbol in self._wanted
+            if STREAM_OF_FEED[feed] in BOOK_STREAMS and (symbol, feed) not in self.refused
+        ]
+
+    def _resubscribe(self, command: Resubscribe) -> None:
+        """Subscribe to a stream anew on the connection that carries it and brings nothing."""
+        self._log.warning(
+            "a subscription is silent, subscribing anew",
+            symbol=command.symbol,
+            stream=command.stream,
+        )
+        for feed, symbol in self._wanted:
+            if symbol == command.symbol and STREAM_OF_FEED[feed] == command.stream:
+                for keeper in self._keepers.values():
+                    keeper.renew((feed, symbol))
+
     def _arm(self, command: ArmTimer) -> None:
         key = (command.symbol, command.stream)
         if (earlier := self._timers.get(key)) is not None:
@@ -309,6 +369,10 @@ class Collector:
                     answer=refusal,
                 )
             self.refused[key] = refusal
+
+
+def _no_row(key: Key) -> None:
+    del key
 
 
 def _topics_of(plan: Plan) -> set[Topic]:

@@ -112,7 +112,7 @@ class Config(BaseSettings):
 
 
 # Keys the contract names and no code of this version reads: accepted at their default alone.
-NOT_YET = ("workers", "stitch.stale_after_s", "audit.interval_s")
+NOT_YET = ("workers",)
 
 
 def load_config(path: Path) -> Config:

@@ -25,6 +25,7 @@ LIVE = (
     "retention.",
     "parts.",
     "jobs.",
+    "audit.",
     "log.level",
 )
 RESTART = (
@@ -39,7 +40,6 @@ RESTART = (
     "raw_log.commit_bytes",
     "raw_log.segment_mib",
     "stitch.",
-    "audit.",
     "http.",
     "log.format",
 )

@@ -290,15 +290,29 @@ class StitchConfig(_Section):
         le=600,
         description="seconds to wait for a first update before asking a snapshot",
     )
+    # A live symbol trades within a minute; of a quiet one each question doubles the wait.
     stale_after_s: int = Field(
-        default=0, ge=0, description="seconds of silence that restart a symbol"
+        default=60,
+        ge=0,
+        description="seconds of silence after which a book is compared with the exchange's, and "
+        "subscribed anew if that has moved on; 0: never",
     )
 
 
 class AuditConfig(_Section):
     """Comparisons of live books with the exchange's."""
 
-    interval_s: int = Field(default=0, ge=0, description="seconds between audits of a book")
+    # A whole book in the raw log is some tens of kB: once an hour is 1 MB a day and symbol.
+    interval_s: int = Field(
+        default=3_600, ge=0, description="seconds between audits of a book; 0: only quiet ones"
+    )
+    # Healing comes first; what is left of a limit should be there when it is needed.
+    rest_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=0.5,
+        description="share of the exchange's REST limit that audits may take",
+    )
 
 
 class InstrumentsConfig(_Section):

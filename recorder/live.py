@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from recorder.archive_jobs import ArchiveJobs, TendingRules
+from recorder.auditor import AuditRules
 from recorder.clock import stamp_line, wall_ns
 from recorder.collector import Collector
 from recorder.config import Config
@@ -92,6 +93,8 @@ class Live:
             config.stitch.first_update_timer_s,
             log,
             random.Random(),
+            audits=audit_rules(config),
+            last_row=self._last_row,
             rotate_after_s=float(config.venue.rotate_after_s),
         )
         self._life = WritersLife()
@@ -232,7 +235,13 @@ class Live:
         if changes.changed("parts."):
             rules = roll_rules(self.config)
             await self._decoding.run(lambda: self._tape.set_rules(rules))
+        if changes.changed("audit."):
+            self._collector.set_audits(audit_rules(self.config))
         self._plan_jobs()
+
+    def _last_row(self, key: Key) -> int | None:
+        last = self._tape.meters.last_rows.get(key)
+        return None if last is None else last.ts_recv
 
     def _all_jobs(self) -> list[Job]:
         jobs = [
@@ -317,6 +326,15 @@ class Live:
     def _tell_incidents(self) -> None:
         for story in self._tape.take_incidents():
             self._log.error("incident in a stream, which heals by itself", story=story)
+
+
+def audit_rules(config: Config) -> AuditRules:
+    """Return when books are compared with the exchange's, as configured."""
+    return AuditRules(
+        interval_s=config.audit.interval_s,
+        rest_share=config.audit.rest_share,
+        stale_after_s=config.stitch.stale_after_s,
+    )
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

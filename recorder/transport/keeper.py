@@ -140,6 +140,12 @@ class Keeper:
         if not self._holds_lines:
             self._tell_wishes()
 
+    def renew(self, topic: Topic) -> None:
+        """Subscribe to a topic anew that brings nothing; in a handover its end does that."""
+        if not self._holds_lines:
+            for live in self.lives:
+                live.connection.renew(topic)
+
     async def run(self) -> None:
         """Keep the place connected for ever; cancelling it closes what is open."""
         try:

@@ -65,6 +65,7 @@ class Subscriber:
         self._wanted: dict[Topic, None] = dict.fromkeys(topics)
         self._carried: set[Topic] = set()
         self._refused: dict[Topic, float] = {}
+        self._renewed: set[Topic] = set()
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._stuck = asyncio.Event()
@@ -88,6 +89,13 @@ class Subscriber:
         self._wanted = wanted
         self._settled.clear()
         self._changed.set()
+
+    def renew(self, topic: Topic) -> None:
+        """Subscribe to a topic anew that is carried and brings nothing; else do nothing."""
+        if topic in self._carried and topic in self._wanted:
+            self._renewed.add(topic)
+            self._settled.clear()
+            self._changed.set()
 
     async def wait_settled(self) -> None:
         """Wait until everything wanted is carried or refused, and nothing else is carried."""
@@ -116,7 +124,12 @@ class Subscriber:
         while True:
             self._changed.clear()
             per_message = self._profile.limits.topics_per_message
-            surplus = [topic for topic in self._carried if topic not in self._wanted]
+            surplus = [
+                topic
+                for topic in self._carried
+                if topic not in self._wanted or topic in self._renewed
+            ]
+            self._renewed.clear()
             # First what goes: it may be the room for what comes.
             await self._give_up(send, group_wishes(sorted(surplus), per_message))
             refused = self._due_again()

@@ -142,6 +142,10 @@ class Connection:
         """Want these topics, and no others, from now on."""
         self._subscriber.want(topics)
 
+    def renew(self, topic: Topic) -> None:
+        """Subscribe to a topic anew that is carried and brings nothing."""
+        self._subscriber.renew(topic)
+
     def release(self) -> None:
         """Hold lines back no longer."""
         if isinstance(self._sink, HeldLines):
