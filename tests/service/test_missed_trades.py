@@ -13,13 +13,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recorder.health import monitor
+from recorder.rebuilding import rebuild
+from recorder.storage.open_parts import RollRules
 from recorder.transport import websocket
 from replay.exchange.app import ExchangeServer, ServerLimits, listening
 from replay.exchange.dialects import DIALECTS, WORDINGS
 from replay.exchange.line_file import LineFile
 from replay.exchange.synthetic.source import SyntheticSource
 from replay.exchange.synthetic.truth import OrderLogWriter
-from tests.support.archive_content import archive_rows, table_rows
+from tests.support.archive_content import archive_rows, assert_same_content, table_rows
 from tests.support.live_recorder import LiveRecorder, free_port, live_recorder, make_config, until
 
 SYMBOLS = ["BTC-USDT", "WIN-USDT"]
@@ -116,6 +118,9 @@ async def test_every_trade_is_recorded_once_though_connections_and_the_recorder_
     assert len(gaps) == (CUTS + 1) * len(SYMBOLS)
     healed = [gap for gap in gaps if gap["healed_by"] == "backfill"]
     assert len(healed) == in_run["healed"] + between["healed"]
+    # Whoever reads the raw log again comes to the same rows, gaps and joins.
+    rebuild(archive, tmp_path / "again", RollRules())
+    assert_same_content(tmp_path / "again", archive)
     rows = archive_rows(archive)
     truth = true_trades(order_log, dialect)
     for symbol in SYMBOLS:
