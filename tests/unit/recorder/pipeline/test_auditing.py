@@ -1,0 +1,365 @@
+"""Audits line by line: what is compared when, what is concluded, and what the record takes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from recorder.pipeline.auditing import CHANGES_MAX, CHECKS_MAX, SILENT_CHECKS
+from recorder.pipeline.output import AskAudit, Audited, RequestBook, Resubscribe
+from recorder.pipeline.pipeline import Pipeline
+from recorder.raw_line import AUDIT, CHECK, RawLine
+from schemas.kucoin.control import Control, Subscription, format_control
+from schemas.kucoin.market import L3Event, format_l3_event
+from schemas.kucoin.rest import BookAnswer, format_book
+from tests.support.classic_shell import SYMBOL, URL, ClassicShell, book
+from tests.support.market_log import PROFILE, RUN, T0
+from tests.support.pipeline_rows import Made
+
+S = 1_000_000_000
+
+
+def decide(shell: Any, stream: str = "l2") -> list[object]:
+    """Let the book be copied."""
+    return shell.line("decision", what=AUDIT, symbol=SYMBOL, stream=stream)
+
+
+def answer(shell: ClassicShell, body: bytes) -> list[object]:
+    """Answer an audit of level 2."""
+    fields = {"symbol": SYMBOL, "stream": "l2", "purpose": AUDIT}
+    return shell.line("rest_answer", body, url=URL, **fields)
+
+
+def check(shell: Any, times: int = 1) -> list[object]:
+    """Look at every book."""
+    commands: list[object] = []
+    for _ in range(times):
+        shell.ts += 5 * S
+        commands += shell.line("decision", what=CHECK)
+    return commands
+
+
+def verdicts(shell: Any) -> list[tuple[str, int | None, int]]:
+    """Return what became of each audit."""
+    return [(a.result, a.sequence, a.compared) for a in shell.made.entries(Audited)]
+
+
+def why(shell: Any) -> str:
+    """Return the reason of the last audit."""
+    return str(orjson.loads(shell.made.entries(Audited)[-1].detail)["why"])
+
+
+def corrupt(shell: Any, stream: str = "l2", price: int = 100, size: int = 77) -> None:
+    """Change a size in the live book, behind everybody's back."""
+    live = shell.made.pipeline._streams.book((SYMBOL, stream)).book
+    assert live._bids[price] != size
+    live._bids[price] = size
+
+
+def test_an_answer_at_our_sequence_is_compared_at_once_and_kept() -> None:
+    shell = ClassicShell().synced()
+    assert decide(shell) == [AskAudit(SYMBOL, "l2")]
+    answer(shell, book(101))
+    assert verdicts(shell) == [("equal", 101, 40)]
+    assert {(row["sequence"], row["ordinal"]) for row in shell.books("audit")} == {(101, 1)}
+    (interval,) = shell.made.intervals()
+    assert interval.ts_to == shell.ts, "the silence up to the answer is proven"
+
+
+def test_the_same_book_is_not_kept_twice() -> None:
+    shell = ClassicShell().synced()
+    for _ in range(3):
+        decide(shell)
+        answer(shell, book(101))
+    assert verdicts(shell) == [("equal", 101, 40)] * 3
+    assert len(shell.books("audit")) == 40
+    stamps = [audit.ts for audit in shell.made.entries(Audited)]
+    assert len(set(stamps)) == 3
+
+
+def test_an_answer_older_than_the_copy_says_nothing() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    answer(shell, book(100))
+    assert verdicts(shell) == [("inconclusive", 100, 0)]
+    assert why(shell) == "the answer stands at 100, the book at 101"
+
+
+def test_an_answer_the_stream_has_passed_is_compared_where_it_stood() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    shell.update(102, 102, bids=[("100", "5", 102)])
+    shell.update(103, 103, bids=[("100", "0", 103)])
+    answer(shell, book(101))
+    assert verdicts(shell) == [("equal", 101, 40)]
+    assert shell.made.gaps() == []
+
+
+def test_an_answer_ahead_waits_for_the_stream() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    answer(shell, book(103, bids=19, top=99))
+    assert verdicts(shell) == []
+    shell.update(102, 102, bids=[("98", "1", 102)])
+    assert verdicts(shell) == []
+    shell.update(103, 103, bids=[("100", "0", 103)])
+    assert verdicts(shell) == [("equal", 103, 39)]
+
+
+def test_a_message_across_the_answer_is_no_difference() -> None:
+    """98 changed at 102 and again at 104: the message tells of the last change only."""
+    shell = ClassicShell().synced()
+    decide(shell)
+    sides = [(str(100 - n), "9" if n == 2 else "1") for n in range(20)], []
+    asks = [(str(101 + n), "1") for n in range(20)]
+    answer(shell, format_book(BookAnswer(103, None, sides[0], asks)))
+    shell.update(102, 104, bids=[("98", "4", 104)], asks=[("101", "1", 103)])
+    assert verdicts(shell) == [("equal", 103, 40)]
+
+
+def test_a_corrupted_book_is_found_marked_and_healed() -> None:
+    shell = ClassicShell().synced()
+    shell.update(102, 102, bids=[("99", "3", 102)])
+    shell.update(103, 103, bids=[("99", "1", 103)])
+    corrupt(shell)
+    decide(shell)
+    commands = answer(shell, book(103))
+    assert verdicts(shell) == [("unequal", 103, 0)]
+    told = orjson.loads(shell.made.entries(Audited)[0].detail)
+    assert told == {"side": "bid", "price": "100", "recorded": "77", "exchange": "1"}
+    assert [type(command).__name__ for command in commands] == ["ArmTimer"]
+    (gap,) = shell.made.gaps()
+    (interval,) = shell.made.intervals()
+    # Known to be right was only what the exchange itself had told.
+    assert (gap.reason, gap.sequence_expected, gap.ordinal_from) == ("drift", 101, 0)
+    assert (interval.sequence_last, interval.ordinal_last, interval.messages) == (100, 0, 0)
+    assert gap.ts_from == interval.ts_to == interval.ts_from
+    assert (
+        "an audit at sequence 103: the bid at 100 is 77 in one book, 1 in the other"
+        in (shell.made.incidents[0])
+    )
+    assert shell.update(104, 104, bids=[("97", "2", 104)]) == [RequestBook(SYMBOL, "l2", 2)]
+    shell.seed(103, request_id=2)
+    assert (gap.healed_by, gap.sequence_received) == ("snapshot", 103)
+
+
+def test_the_record_takes_back_no_more_than_since_the_last_proof() -> None:
+    shell = ClassicShell().synced()
+    shell.update(102, 102, bids=[("99", "3", 102)])
+    shell.update(103, 103, bids=[("99", "1", 103)])
+    decide(shell)
+    shell.update(104, 104, bids=[("97", "1", 104)])
+    answer(shell, book(103))
+    assert verdicts(shell) == [("equal", 103, 40)]
+    shell.update(105, 105, bids=[("96", "1", 105)])
+    corrupt(shell)
+    decide(shell)
+    answer(shell, book(105))
+    (gap,), (interval,) = shell.made.gaps(), shell.made.intervals()
+    assert (gap.sequence_expected, gap.ordinal_from) == (104, 3)
+    assert (interval.ordinal_last, interval.messages, interval.rows) == (3, 3, 43)
+
+
+def test_what_the_last_proof_did_not_reach_may_have_been_wrong_before_it() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    answer(shell, book(101, top=100, bids=20))
+    shell.update(102, 102, bids=[("85", "0", 102)])
+    decide(shell)
+    body = format_book(
+        BookAnswer(
+            102,
+            None,
+            [(str(100 - n), "1") for n in range(21) if n != 15],
+            [(str(101 + n), "1") for n in range(20)],
+        )
+    )
+    # The second comparison is cut off at 81 by what we know, as the first was.
+    answer(shell, body)
+    assert [verdict[0] for verdict in verdicts(shell)] == ["equal", "equal"]
+    corrupt(shell, price=90)
+    stream = shell.made.pipeline._streams.book((SYMBOL, "l2"))
+    stream._proof = type(stream._proof)(stream._proof.place, (95, 0), (110, 0))
+    decide(shell)
+    answer(shell, body)
+    (gap,) = shell.made.gaps()
+    assert gap.sequence_expected == 101
+
+
+def test_beyond_the_known_depth_nothing_is_compared() -> None:
+    shell = ClassicShell().synced()
+    shell.update(102, 102, bids=[("50", "5", 102)])
+    corrupt(shell, price=50)
+    decide(shell)
+    answer(shell, book(102))
+    assert verdicts(shell) == [("equal", 102, 40)]
+
+
+def test_books_that_know_nothing_in_common_prove_nothing() -> None:
+    shell = ClassicShell().synced()
+    for n in range(20):
+        shell.update(102 + n, 102 + n, bids=[(str(100 - n), "0", 102 + n)])
+    for n in range(20):
+        shell.update(122 + n, 122 + n, asks=[(str(101 + n), "0", 122 + n)])
+    decide(shell)
+    sides = [[(str(base + n), "1") for n in range(20)] for base in (1, 200)]
+    answer(shell, format_book(BookAnswer(141, None, *sides)))
+    assert verdicts(shell) == [("inconclusive", 141, 0)]
+    assert why(shell) == "no level is known to both"
+
+
+def test_without_a_book_nothing_is_asked() -> None:
+    shell = ClassicShell()
+    shell.update(101, 101, bids=[("100", "1", 101)])
+    assert decide(shell) == []
+    assert shell.made.pipeline.counts["audit_uncovered"] == 1
+    answer(shell, book(101))
+    assert shell.made.pipeline.counts["audit_ignored"] == 1
+    assert verdicts(shell) == []
+
+
+def test_an_answer_that_fails_or_cannot_be_read_ends_the_audit() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    fields = {"url": URL, "symbol": SYMBOL, "stream": "l2", "purpose": AUDIT}
+    shell.line("rest_failure", error="no answer in time", **fields)
+    assert why(shell) == "no answer in time"
+    decide(shell)
+    answer(shell, b'{"code":"200000","data":{}}')
+    assert why(shell) == "the answer cannot be used"
+    decide(shell)
+    decide(shell)
+    assert why(shell) == "asked anew"
+    assert [result for result, *_ in verdicts(shell)] == ["inconclusive"] * 3
+
+
+def test_a_book_that_is_lost_meanwhile_ends_the_audit() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    shell.update(103, 103, bids=[("100", "1", 103)])
+    assert why(shell) == "the book was lost: sequence"
+    (gap,) = shell.made.gaps()
+    assert gap.reason == "sequence"
+
+
+def test_too_many_changes_before_the_answer_end_it() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    for n in range(0, CHANGES_MAX, 1000):
+        first = 102 + n
+        changes = [("100", str(i % 7 + 1), first + i) for i in range(1000)]
+        shell.update(first, first + 999, bids=changes)
+    shell.update(first + 1000, first + 1000, bids=[("100", "1", first + 1000)])
+    answer(shell, book(101))
+    assert why(shell) == f"{CHANGES_MAX + 1} changes came before the answer"
+
+
+def test_a_stream_that_stands_still_behind_the_answer_is_silent() -> None:
+    shell = ClassicShell().synced()
+    good_until = shell.made.intervals()[0].ts_to
+    decide(shell)
+    answer(shell, book(105))
+    assert check(shell, SILENT_CHECKS - 1) == []
+    commands = check(shell)
+    assert commands[-1] == Resubscribe(SYMBOL, "l2")
+    assert verdicts(shell) == [("inconclusive", 105, 0)]
+    (gap,) = shell.made.gaps()
+    assert (gap.reason, gap.ts_from, gap.sequence_expected) == ("silent", good_until, 102)
+    assert "the exchange's book stands at 105, ours at 101" in shell.made.incidents[0]
+    shell.line("timer", symbol=SYMBOL, stream="l2", timer_id=2)
+    shell.seed(106, request_id=2)
+    assert gap.healed_by == "snapshot"
+
+
+def test_a_stream_that_comes_late_is_not_silent() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    answer(shell, book(110))
+    for n in range(8):
+        check(shell, SILENT_CHECKS - 1)
+        shell.update(102 + n, 102 + n, bids=[("98", "1", 102 + n)])
+    assert verdicts(shell) == []
+    shell.update(110, 110, bids=[("98", "1", 110)])
+    assert verdicts(shell) == [("equal", 110, 40)]
+    assert shell.made.gaps() == []
+
+
+def test_a_quiet_market_is_no_silent_stream() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    answer(shell, book(101))
+    assert check(shell, 20) == []
+    assert verdicts(shell) == [("equal", 101, 40)]
+
+
+def test_an_audit_nobody_answers_ends_by_itself() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    check(shell, CHECKS_MAX - 1)
+    assert verdicts(shell) == []
+    check(shell)
+    assert why(shell) == "an answer did not come in time"
+    assert shell.made.gaps() == []
+
+
+class OrdersShell:
+    """A level-3 stream of two orders at one price."""
+
+    def __init__(self) -> None:
+        self.made = Made(Pipeline())
+        self.ts = T0
+        self.line("run_start", run_id=RUN, profile=PROFILE.name)
+        self.line("open", connection=1)
+        self.event("open", 11, "o2", remain_size="2")
+        self.book(10, ["o1"], request_id=1)
+
+    def line(self, kind: str, data: bytes | None = None, connection: int = 0, **fields: Any):
+        """Feed one line; return the commands it led to."""
+        self.ts += 1_000_000
+        output = self.made.pipeline.feed([RawLine(kind, self.ts, 0, connection, data, fields)])
+        self.made.take(output)
+        return output.commands
+
+    def event(self, kind: str, sequence: int, order: str, **fields: str) -> None:
+        """Feed an event at price 1."""
+        given = {"side": "buy", "order_id": order, "price": "1", "size": "2", **fields}
+        event = L3Event(kind, SYMBOL, sequence, ts_event=T0, **given)
+        self.line("recv", format_l3_event(event), 1)
+
+    def book(self, sequence: int, orders: list[str], **fields: Any) -> None:
+        """Answer with orders of size 2 at price 1, in their queue."""
+        path = PROFILE.book_source("l3", signed=False).path.format(symbol=SYMBOL)
+        body = format_book(BookAnswer(sequence, None, [(o, "1", "2") for o in orders], []))
+        url = "http://127.0.0.1:1" + path
+        self.line("rest_answer", body, url=url, symbol=SYMBOL, stream="l3", **fields)
+
+
+@pytest.mark.parametrize(
+    ("orders", "result"),
+    [(["o1", "o2"], "equal"), (["o2", "o1"], "unequal"), (["o1"], "unequal")],
+)
+def test_level_3_is_compared_order_by_order_in_the_queues(orders: list[str], result: str) -> None:
+    shell = OrdersShell()
+    decide(shell, "l3")
+    shell.event("open", 12, "o3", remain_size="1")
+    shell.book(11, orders, purpose=AUDIT)
+    ((found, sequence, compared),) = verdicts(shell)
+    assert (found, sequence, compared) == (result, 11, 2 if result == "equal" else 0)
+    assert [gap.reason for gap in shell.made.gaps()] == ["drift"] * (result == "unequal")
+
+
+def test_unsubscribing_and_subscribing_anew_leaves_the_gap_as_it_is() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    answer(shell, book(105))
+    check(shell, SILENT_CHECKS)
+    for number, kind in enumerate(("unsubscribe", "subscribe"), 1):
+        topic = f"/market/level2:{SYMBOL}"
+        shell.line("send", format_control(Subscription(kind, str(number), topic)), 1)
+        shell.line("recv", format_control(Control("ack", str(number))), 1)
+    shell.line("timer", symbol=SYMBOL, stream="l2", timer_id=3)
+    shell.seed(106, request_id=2)
+    (gap,) = shell.made.gaps()
+    assert (gap.reason, gap.healed_by) == ("silent", "snapshot")
