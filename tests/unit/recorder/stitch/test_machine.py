@@ -607,3 +607,12 @@ def test_how_far_ahead_of_what_is_held_a_book_may_be(ahead, will_do):
     actions = machine.handle(snapshot(12 + ahead))
     assert (actions == [RequestSnapshot(2)]) != will_do
     assert machine.book_valid == will_do
+
+
+@pytest.mark.parametrize(("below", "epochs"), [(EPOCH_NUMBERS, 0), (EPOCH_NUMBERS + 1, 1)])
+def test_how_far_below_the_last_one_a_book_begins_a_series(below, epochs):
+    machine = synced_far()
+    machine.handle(update(5, 6, ts=200))
+    machine.handle(snapshot(FAR - below, 2, ts=210))
+    assert machine.last_sequence == FAR - below
+    assert machine.counters.epochs == epochs
