@@ -19,6 +19,7 @@ from recorder.raw_line import RawLine
 from recorder.recovery import Recovered, recover
 from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
+from recorder.storage.checkpoints import CheckpointRules, Checkpoints
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_follower import RawLogFollower
 from recorder.storage.raw_log import BEGINNING, RawLogWriter, RawPosition
@@ -38,6 +39,7 @@ class RecordingSettings:
 
     segment_bytes: int = 256 * MIB
     rules: RollRules = field(default_factory=RollRules)
+    checkpoints: CheckpointRules = field(default_factory=CheckpointRules)
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -72,7 +74,13 @@ class Recording:
         self.decoded = BEGINNING
         self._follower: RawLogFollower | None = None
         self._raw_log = RawLogWriter(archive.path, self.run_id, settings.segment_bytes)
-        self._writer = RunWriter(archive.path, archive.catalog, settings.rules, meters=self.meters)
+        self._writer = RunWriter(
+            archive.path,
+            archive.catalog,
+            settings.rules,
+            meters=self.meters,
+            checkpoints=Checkpoints(archive.path, self.run_id, settings.checkpoints),
+        )
 
     @classmethod
     def create(cls, archive: Path, settings: RecordingSettings) -> Recording:
@@ -119,7 +127,7 @@ class Recording:
         list[Command]   what the shell should do next
         """
         self._writer.raw_position = (self._raw_log.path_of(position.segment), position.offset)
-        commands = self._writer.process(lines)
+        commands = self._writer.process(lines, position)
         self.decoded = position
         return commands
 

@@ -14,14 +14,17 @@ from recorder.pipeline.pipeline import PipelineError
 from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.checkpoints import keep_checkpoints, load_checkpoint
 from recorder.storage.disk import disk
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import (
+    BEGINNING,
     RawSegment,
     cut_torn_tail,
     is_repacked,
     list_segments,
     missing_numbers,
+    read_from,
     read_run,
 )
 from recorder.storage.strays import settle_strays
@@ -34,19 +37,24 @@ class Recovered:
 
     Attributes
     ----------
-    bytes_cut : int   torn tail of its raw log: never acknowledged
-    lines : int       lines run through the pipeline again
-    damage : str      what of its raw log cannot be read, "" when all can: the run then ends there
+    bytes_cut : int          torn tail of its raw log: never acknowledged
+    lines : int              lines run through the pipeline again
+    damage : str             what of its raw log cannot be read, "" when all can: the run then ends
+                             there
+    checkpoint_lines : int   lines that a checkpoint stood for, before the others
     """
 
     run_id: str
     bytes_cut: int
     lines: int
     damage: str = ""
+    checkpoint_lines: int = 0
 
 
 def recover(archive: ArchiveFolder, rules: RollRules) -> list[Recovered]:
     """Publish the rows of crashed runs that no part holds, and end those runs as `crashed`.
+
+    Each goes on at its newest checkpoint that can be used, without one at its first line.
 
     An import that was cut off is removed as a whole: its file still exists and can be imported
     again. A raw log damaged in its middle ends its run there; nothing of it is removed, and a
@@ -62,17 +70,20 @@ def recover(archive: ArchiveFolder, rules: RollRules) -> list[Recovered]:
             set_aside=len(strays.set_aside),
         )
     runs = catalog.runs()
+    found = list_segments(archive.path)
+    crashed = [run_id for run_id in found if run_id not in runs or runs[run_id]["ts_stop"] is None]
+    keep_checkpoints(archive.path, crashed)
     recovered = []
-    for run_id, segments in list_segments(archive.path).items():
+    for run_id in crashed:
         known = runs.get(run_id)
-        if known is None or known["ts_stop"] is None:
-            run = _recover_run(archive, run_id, segments, rules)
-            if run.damage:
-                get_log("recorder").warning(
-                    "the raw log of a crashed run is not all there", run=run_id, problem=run.damage
-                )
-            if run.lines or known is not None:
-                recovered.append(run)
+        run = _recover_run(archive, run_id, found[run_id], rules)
+        if run.damage:
+            get_log("recorder").warning(
+                "the raw log of a crashed run is not all there", run=run_id, problem=run.damage
+            )
+        if run.lines or run.checkpoint_lines or known is not None:
+            recovered.append(run)
+    keep_checkpoints(archive.path, ())
     if runs:
         catalog.publish_parquet()  # a crash may have come between it and the commit
     return recovered
@@ -82,36 +93,57 @@ def _recover_run(
     archive: ArchiveFolder, run_id: str, segments: list[RawSegment], rules: RollRules
 ) -> Recovered:
     catalog = archive.catalog
-    checkpoint = catalog.checkpoint(run_id)
+    row = catalog.checkpoint(run_id)
+    loaded = load_checkpoint(
+        archive.path, catalog, run_id, segments, lambda why: _tell_refused(run_id, why)
+    )
+    begin = BEGINNING if loaded is None else loaded.position
     last_number = 0
-    if checkpoint is not None and checkpoint["raw_path"]:
-        last_number = parse_raw_segment_name(Path(checkpoint["raw_path"]).name)[1]
-    missing = missing_numbers(segments, last_number)
+    if row is not None and row["raw_path"]:
+        last_number = parse_raw_segment_name(Path(row["raw_path"]).name)[1]
+    missing = [n for n in missing_numbers(segments, last_number) if n >= begin.segment]
     cut, damage = 0, ""
+    last = segments[-1]
     try:
-        cut = cut_torn_tail(segments[-1], _durable_bytes(archive.path, segments[-1], checkpoint))
+        cut = cut_torn_tail(
+            last,
+            _durable_bytes(archive.path, last, row),
+            begin.offset if last.number == begin.segment else 0,
+        )
     except RawLogDamaged as error:
         damage = str(error)
     if missing:
         # What comes behind is another story: neither its rows nor their ordinals would be right.
         damage = f"segment {missing[0]} of the raw log of run {run_id} is gone"
+        if missing[0] == 1:
+            damage += ", and no checkpoint can take its place: what no part holds is lost"
         segments = [segment for segment in segments if segment.number < missing[0]]
-    writer = RunWriter(archive.path, catalog, rules, catalog.published_rows(run_id))
+    if loaded is None:
+        writer = RunWriter(archive.path, catalog, rules, catalog.published_rows(run_id))
+    else:
+        writer = RunWriter.resume(archive.path, catalog, rules, loaded)
+        loaded.open_rows.clear()  # the writer has them; parts that close give their memory free
+    if row is not None:
+        writer.raw_position = (row["raw_path"], row["raw_bytes"])
     try:
-        for commit in read_run(segments):
+        for commit in read_from(segments, begin):
             writer.process(commit)
     except RawLogDamaged as error:
         damage = str(error)
     pipeline = writer.pipeline
-    if damage and checkpoint is not None and writer.lines < checkpoint["lines"]:
+    if damage and row is not None and writer.lines < row["lines"]:
         # What is published reaches further than what can be read: it stays as it is.
         with catalog.transaction():
-            catalog.end_run(run_id, checkpoint["ts"], "crashed")
+            catalog.end_run(run_id, row["ts"], "crashed")
     elif not missing and pipeline.start.get("source") and not pipeline.stop_reason:
         _forget(archive, run_id, segments)
     elif writer.lines:
         writer.finish("crashed")
-    return Recovered(run_id, cut, writer.lines, damage)
+    return Recovered(run_id, cut, writer.lines - begin.lines, damage, begin.lines)
+
+
+def _tell_refused(run_id: str, why: str) -> None:
+    get_log("recorder").warning("a checkpoint is of no use", run=run_id, problem=why)
 
 
 def _durable_bytes(path: Path, segment: RawSegment, checkpoint: dict[str, Any] | None) -> int:

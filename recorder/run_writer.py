@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,9 @@ from recorder.clock import wall_ns
 from recorder.meters import Meters
 from recorder.pipeline.output import (
     Command,
-    Gap,
+    Entry,
     InstrumentSeen,
     InstrumentsListed,
-    Interval,
     Output,
     Rows,
 )
@@ -23,10 +23,12 @@ from recorder.pipeline.pipeline import Pipeline
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
 from recorder.storage.catalog_writer import CatalogWriter
-from recorder.storage.open_parts import OpenParts, RollRules, skip_rows
+from recorder.storage.checkpoints import Checkpoints, Loaded, OpenRows
+from recorder.storage.open_parts import OpenParts, RollRules, RowsKey, skip_rows
 from recorder.storage.part_writer import Part, write_part
+from recorder.storage.raw_log import BEGINNING, RawPosition
 
-RowCounts = dict[tuple[str, str, str], int]  # by (dataset, symbol, stream)
+RowCounts = dict[RowsKey, int]
 
 
 class RunWriter:
@@ -41,11 +43,15 @@ class RunWriter:
         Rows of this run that parts hold already: the first so many are not written again.
     meters : Meters or None
         Counts what is made and published, where somebody watches.
+    checkpoints : Checkpoints or None
+        Where to put away, every so often, what a start after a crash goes on with.
 
     Attributes
     ----------
     pipeline : Pipeline
+    checkpoints : Checkpoints or None
     lines : int             lines taken in
+    is_held : bool          no rows are kept: see `hold`
     incidents : list[str]   what could not be read, streams that had to be quarantined; for the log
     raw_position : tuple    the open raw-log segment and its durable bytes, for the checkpoint
     """
@@ -57,16 +63,22 @@ class RunWriter:
         rules: RollRules,
         published: RowCounts | None = None,
         meters: Meters | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.pipeline = Pipeline()
+        self.checkpoints = checkpoints
         self.incidents: list[str] = []
+        self.is_held = False
         self.raw_position: tuple[str, int] = ("", 0)
         self._archive = archive
         self._catalog = catalog
         self._meters = meters
         self._open = OpenParts(rules)
         self._to_skip: RowCounts = dict(published or {})
-        self._ledger: dict[Key, dict[int, Interval | Gap]] = {}
+        self._made: Counter[RowsKey] = Counter()
+        self._position = BEGINNING
+        self._published_lines = 0  # lines when the catalog was last written
+        self._ledger: dict[Key, dict[int, Entry]] = {}
         self._instruments: list[InstrumentSeen | InstrumentsListed] = []
         self._joined: set[Key] = set()  # streams whose beginning meets the run before
         self.lines = 0
@@ -79,8 +91,49 @@ class RunWriter:
         """Memory held by open parts, estimated, in bytes."""
         return self._open.bytes
 
-    def process(self, lines: Sequence[RawLine]) -> list[Command]:
+    @classmethod
+    def resume(
+        cls,
+        archive: Path,
+        catalog: CatalogWriter,
+        rules: RollRules,
+        loaded: Loaded,
+        meters: Meters | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> RunWriter:
+        """Return a writer as it was at a checkpoint; the lines behind that come next.
+
+        What parts hold by now is not written again, and commands that those lines lead to were
+        given before.
+        """
+        writer = cls(archive, catalog, rules, meters=meters, checkpoints=checkpoints)
+        writer.pipeline, writer.lines, ledger, writer._instruments, writer._joined = loaded.state
+        run_id = writer.pipeline.run_id
+        for entry in ledger:
+            writer._ledger.setdefault((entry.symbol, entry.stream), {})[id(entry)] = entry
+        writer._made.update(loaded.made)
+        writer._to_skip = {
+            key: count - loaded.made.get(key, 0)
+            for key, count in catalog.published_rows(run_id).items()
+            if count > loaded.made.get(key, 0)
+        }
+        writer._position = loaded.position
+        row = catalog.checkpoint(run_id)
+        if row is not None:
+            writer.raw_position = (row["raw_path"], row["raw_bytes"])
+            writer._published_lines = row["lines"]
+        writer._open.take_back(loaded.open_rows)
+        return writer
+
+    def process(
+        self, lines: Sequence[RawLine], position: RawPosition | None = None
+    ) -> list[Command]:
         """Take in lines whose durability is settled; publish what is due by their clock.
+
+        Parameters
+        ----------
+        position : RawPosition or None
+            The place in the raw log behind them; without it there can be no checkpoint here.
 
         Returns
         -------
@@ -91,7 +144,52 @@ class RunWriter:
         self._take(output)
         if lines:
             self.roll(self.pipeline.ts_last)
+        if position is not None:
+            self._position = position
+            if self.checkpoints is not None and self.checkpoints.is_due(self.lines):
+                self.checkpoint()
         return output.commands
+
+    def checkpoint(self) -> bool:
+        """Put away everything known behind the last lines, durably.
+
+        Returns
+        -------
+        bool   False when the disk refused, which is told, or where there can be none
+        """
+        is_running = bool(self.pipeline.run_id) and not self.pipeline.stop_reason
+        is_placed = self._position.lines == self.lines
+        if self.checkpoints is None or self.is_held or not (is_running and is_placed):
+            return False
+        entries = [entry for entries in self._ledger.values() for entry in entries.values()]
+        state = (self.pipeline, self.lines, entries, self._instruments, self._joined)
+        try:
+            self.checkpoints.write(
+                self._position, state, self._made, self._published_lines, self._open_rows()
+            )
+        except OSError as error:
+            # The raw log has it all: a start would take longer, and loses nothing.
+            self.incidents.append(f"no checkpoint: {error}")
+            return False
+        return True
+
+    def _open_rows(self) -> list[OpenRows]:
+        return [
+            OpenRows(key, self._made[key] - sum(map(len, batches)), batches)
+            for key, batches in self._open.by_dataset().items()
+        ]
+
+    def hold(self) -> None:
+        """Let go of all open rows and keep none from now on: the disk has no room for parts.
+
+        Commands come as before. The rows are made again by a writer that resumes at the last
+        checkpoint, which is made here where that can be.
+        """
+        self.checkpoint()
+        self.is_held = True
+        self._open.drop(self._open.everything())
+        self._ledger.clear()
+        self._instruments.clear()
 
     def roll(self, ts_now: int, *, force: bool = False) -> int:
         """Publish the parts that are due at `ts_now` (ns UTC), or all of them.
@@ -100,6 +198,8 @@ class RunWriter:
         -------
         int   parts published
         """
+        if self.is_held:
+            return 0
         keys = self._open.everything() if force else self._open.due(ts_now)
         if not keys and not force:
             return 0
@@ -110,22 +210,33 @@ class RunWriter:
         self._open.rules = rules
 
     def finish(self, reason: str = "") -> None:
-        """Publish everything and close the run; a run without `run_stop` ends for this reason."""
+        """Publish everything and close the run; a run without `run_stop` ends for this reason.
+
+        The run's checkpoints are removed. A writer that is held may not be finished: its rows are
+        in the raw log alone.
+        """
+        assert not self.is_held
         if not self.pipeline.stop_reason:
             self._take(self.pipeline.finish(reason))
         self._is_finishing = True
         self._publish(self._open.everything())
+        if self.checkpoints is not None:
+            self.checkpoints.remove()
 
     def _take(self, output: Output) -> None:
+        self.incidents += output.incidents
+        if self._meters is not None:
+            self._meters.count_output(output)
+        if self.is_held:
+            return
         self._open.add(self._unpublished(output.rows))
         for entry in output.ledger.values():
             self._ledger.setdefault((entry.symbol, entry.stream), {})[id(entry)] = entry
         self._instruments += output.instruments
-        self.incidents += output.incidents
-        if self._meters is not None:
-            self._meters.count_output(output)
 
     def _unpublished(self, batches: list[Rows]) -> Iterable[Rows]:
+        for batch in batches:
+            self._made[batch.dataset, batch.symbol, batch.stream] += len(batch)
         if not self._to_skip:
             return batches
         kept = []
@@ -150,6 +261,7 @@ class RunWriter:
         settled = {key for key in self._ledger if key in keys or key not in self._open}
         with self._catalog.transaction():
             self._record(parts, settled)
+        self._published_lines = self.lines
         # Committed: whatever fails from here on, these rows must not be written again.
         self._open.drop(keys)
         for key in settled:

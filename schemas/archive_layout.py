@@ -4,6 +4,7 @@ catalog.db  catalog.parquet/<n>/<table>.parquet  catalog.parquet/CURRENT
 catalog.backup/20261122T022000.000000Z.db
 <dataset>/date=2026-11-22/symbol=BTC-USDT/<ts_first>-<ts_last>-<id>.parquet
 raw/<date>/<run_id>-<n>.jsonl.zst
+checkpoints/<run_id>/<n>-<segment>.state.zst  checkpoints/<run_id>/<n>.rows.zst
 set_aside/<path>   parts that the catalog does not know and that nothing else can replace
 """
 
@@ -17,6 +18,7 @@ CURRENT = "CURRENT"
 CATALOG_BACKUP = "catalog.backup"
 BACKUP_SUFFIX = ".db"
 RAW = "raw"
+CHECKPOINTS = "checkpoints"
 LOCK = "writer.lock"
 SET_ASIDE = "set_aside"
 UNFINISHED_SUFFIX = ".unfinished"

@@ -12,7 +12,7 @@ from recorder.errors import ArchiveLocked, ArchiveUnwritable, CatalogDamaged, No
 from recorder.storage.catalog_writer import CatalogWriter
 from recorder.storage.disk import Lock, disk
 from recorder.storage.durable import make_folder
-from schemas.archive_layout import CATALOG_DB, LOCK, RAW, UNFINISHED_SUFFIX
+from schemas.archive_layout import CATALOG_DB, CHECKPOINTS, LOCK, RAW, UNFINISHED_SUFFIX
 from schemas.datasets import DATASETS
 
 
@@ -92,7 +92,7 @@ class ArchiveFolder:
         """
         folders = [(dataset, "date=*/symbol=*/*") for dataset in DATASETS]
         removed = []
-        for folder, places in [*folders, (RAW, "*/*")]:
+        for folder, places in [*folders, (RAW, "*/*"), (CHECKPOINTS, "*/*")]:
             for path in disk().glob(self.path / folder, places + UNFINISHED_SUFFIX):
                 disk().unlink(path)
                 removed.append(path.relative_to(self.path).as_posix())

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from schemas.archive_layout import CATALOG_DB, RAW
+from schemas.archive_layout import CATALOG_DB, CHECKPOINTS, RAW
 
 
 def archive_bytes(archive: Path) -> int:
-    """Return the bytes of raw log, parts and catalog; replaced parts count until they are gone.
+    """Return the bytes of raw log, checkpoints, parts and catalog.
 
-    Parts are many, and the catalog knows their sizes; what else there is, is looked at.
+    Parts are many, and the catalog knows their sizes; what else there is, is looked at. Replaced
+    parts count until they are gone.
     """
     with closing(
         sqlite3.connect(f"{(archive / CATALOG_DB).absolute().as_uri()}?mode=ro", uri=True)
     ) as db:
         parts = int(db.execute("SELECT coalesce(sum(bytes), 0) FROM parts").fetchone()[0])
-    return parts + sum(_sizes(archive / RAW)) + sum(_sizes(archive, deep=False))
+    folders = sum(sum(_sizes(archive / name)) for name in (RAW, CHECKPOINTS))
+    return parts + folders + sum(_sizes(archive, deep=False))
 
 
 def _sizes(folder: Path, *, deep: bool = True) -> Iterator[int]:

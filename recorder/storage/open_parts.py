@@ -17,6 +17,8 @@ from recorder.pipeline.routes import Key
 from recorder.storage.part_writer import PartRows
 from schemas.timestamps import NS_PER_DAY, NS_PER_S, date_of
 
+RowsKey = tuple[str, str, str]  # dataset, symbol, stream
+
 
 @dataclass(frozen=True, slots=True)
 class RollRules:
@@ -82,6 +84,21 @@ class OpenParts:
         for batch in batches:
             for rows in _by_day(batch):
                 self._add(rows)
+
+    def take_back(self, batches: Iterable[Rows]) -> None:
+        """Add rows that were open before, in order inside each dataset of a stream alone."""
+        days = (rows for batch in batches for rows in _by_day(batch))
+        for rows in sorted(days, key=lambda rows: int(rows.known[0])):
+            self._add(rows)
+
+    def by_dataset(self) -> dict[RowsKey, list[Rows]]:
+        """Return all open rows, in order."""
+        found: dict[RowsKey, list[Rows]] = {}
+        for symbol, stream in sorted(self.everything()):
+            for part in self.peek((symbol, stream)):
+                dataset = part.batches[0].dataset
+                found.setdefault((dataset, symbol, stream), []).extend(part.batches)
+        return found
 
     def _add(self, rows: Rows) -> None:
         key = (rows.symbol, rows.stream)

@@ -193,10 +193,33 @@ def read_run(
     ------
     RawLogDamaged   for a frame that does not decompress anywhere else, or lines that are not ours
     """
+    return _read(segments, 0, on_damage)
+
+
+def read_from(segments: Sequence[RawSegment], position: RawPosition) -> Iterator[list[RawLine]]:
+    """Read the lines of a run behind a place in it, a group commit at a time; see `read_run`.
+
+    Parameters
+    ----------
+    segments : sequence of RawSegment   those before the place are passed over
+
+    Raises
+    ------
+    RawLogDamaged
+    """
+    ahead = [segment for segment in segments if segment.number >= position.segment]
+    begins_inside = bool(ahead) and ahead[0].number == position.segment
+    return _read(ahead, position.offset if begins_inside else 0, None)
+
+
+def _read(
+    segments: Sequence[RawSegment], offset: int, on_damage: Callable[[RawLogDamaged], None] | None
+) -> Iterator[list[RawLine]]:
     ts = 0
     for index, segment in enumerate(segments):
         is_last = index == len(segments) - 1
-        for frame in _frames(segment.path, tolerate_torn_tail=is_last):
+        start = 0 if index else offset
+        for frame in _frames(segment.path, start, tolerate_torn_tail=is_last):
             damage = frame.damage
             if damage is None:
                 try:
@@ -219,7 +242,7 @@ def segment_content(path: Path) -> Iterator[bytes]:
     ------
     RawLogDamaged   for anything that is no whole frame
     """
-    for frame in _frames(path, tolerate_torn_tail=False):
+    for frame in _frames(path, 0, tolerate_torn_tail=False):
         if frame.damage is not None:
             raise frame.damage
         yield frame.content
@@ -242,12 +265,16 @@ def missing_numbers(segments: Sequence[RawSegment], last_number: int = 0) -> lis
     return sorted(set(range(1, max([*found, last_number], default=0) + 1)) - found)
 
 
-def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0) -> int:
-    """Cut what a crash left half-written at the end of a segment.
+def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0, start: int = 0) -> int:
+    """Cut what a crash left half-written at the end of a segment, and make durable what stays.
+
+    A process that was killed may have left lines that are seen and not yet synced: rows made of
+    them must not outlive them.
 
     Parameters
     ----------
     durable_bytes : int   what is known to have been fsynced: never cut
+    start : int           where a frame begins; what lies before it is not looked at
 
     Returns
     -------
@@ -257,8 +284,8 @@ def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0) -> int:
     ------
     RawLogDamaged   when a whole frame follows the damage, or it is durable: that is no torn tail
     """
-    good = 0
-    for frame in _frames(segment.path, tolerate_torn_tail=True):
+    good = start
+    for frame in _frames(segment.path, start, tolerate_torn_tail=True):
         if frame.damage is not None:
             raise frame.damage
         good = frame.end
@@ -267,6 +294,9 @@ def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0) -> int:
     size = disk().size(segment.path)
     if good < size:
         disk().cut(segment.path, good)
+    else:
+        disk().sync_file(segment.path)
+    disk().sync_folder(segment.path.parent)
     return size - good
 
 
@@ -280,11 +310,12 @@ class _Frame:
     damage: RawLogDamaged | None = None
 
 
-def _frames(path: Path, *, tolerate_torn_tail: bool) -> Iterator[_Frame]:
-    """Yield each whole frame, and each stretch of damage between two of them."""
+def _frames(path: Path, start: int, *, tolerate_torn_tail: bool) -> Iterator[_Frame]:
+    """Yield each whole frame from `start` on, and each stretch of damage between two of them."""
     with disk().view(path) as data:
         size = len(data)  # 0: opened, and no commit got into it
-        start = len(REPACKED_MARK) if data[: len(REPACKED_MARK)] == REPACKED_MARK else 0
+        if not start and data[: len(REPACKED_MARK)] == REPACKED_MARK:
+            start = len(REPACKED_MARK)
         while start < size:
             damage = None
             try:

@@ -8,6 +8,7 @@ bytes, also in a copy.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import zstandard
 
 from recorder.errors import RawLogDamaged
 from recorder.storage.catalog_reader import CatalogReader
+from recorder.storage.checkpoints import first_needed_segment
 from recorder.storage.disk import disk
 from recorder.storage.durable import beside, publish_file
 from recorder.storage.raw_log import (
@@ -43,7 +45,8 @@ def plan(
 ) -> list[Path]:
     """Return the segments that are closed and not yet repacked, oldest run first.
 
-    The last segment of a run that has not ended may be open, or end in a torn frame.
+    The last segment of a run that has not ended may be open, or end in a torn frame; places in
+    those from its oldest checkpoint on are written down.
 
     Parameters
     ----------
@@ -56,7 +59,10 @@ def plan(
     found = []
     for run_id, segments in list_segments(archive).items():
         run = runs.get(run_id)
-        closed = segments[:-1] if run is None or run["ts_stop"] is None else segments
+        closed = segments
+        if run is None or run["ts_stop"] is None:
+            placed = first_needed_segment(archive, run_id, default=math.inf)
+            closed = [segment for segment in segments[:-1] if segment.number < placed]
         gone = removed.get(run_id, set())
         found += [
             segment.path

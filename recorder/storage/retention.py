@@ -6,6 +6,7 @@ to. Segments of the raw log have a rule of their own, and stay while a recovery 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.checkpoints import first_needed_segment
 from recorder.storage.disk import disk
 from recorder.storage.raw_log import RawSegment, list_segments
 from recorder.storage.replaced_files import remove_empty
@@ -48,7 +50,7 @@ class RetentionPlan:
     ----------
     removals : tuple[dict]   rows of the table `removals`, without their time
     bytes_kept : int         bytes of parts and raw log that stay
-    held_segments : int      segments that a rule would take, of runs that have not ended
+    held_segments : int      segments that a rule would take and a start after a crash may read
     held_bytes : int         their bytes
     held_runs : int          those runs
     over_bytes : int         bytes by which the archive stays above its total size
@@ -74,7 +76,7 @@ class RetentionPlan:
             text += (
                 f"; {self.held_segments} raw-log segments ({self.held_bytes / GIB:.2f} GiB) are "
                 f"held back: {self.held_runs} runs have not ended, and finishing one after a crash "
-                "reads all of its raw log"
+                "reads its raw log from its oldest checkpoint on"
             )
         if self.over_bytes:
             text += f"; still {self.over_bytes / GIB:.2f} GiB above retention.total_gib"
@@ -178,9 +180,10 @@ def _units(archive: Path, catalog: CatalogReader) -> list[_Unit]:
     removed = {path for paths in catalog.removed_segments().values() for path in paths}
     raw = [
         unit
-        for segments in list_segments(archive).values()
+        for run_id, segments in list_segments(archive).items()
+        for first_needed in [_first_needed(archive, run_id, ended)]
         for segment in segments
-        if (unit := _raw_unit(archive, segment, ended)).rows[0]["path"] not in removed
+        if (unit := _raw_unit(archive, segment, first_needed)).rows[0]["path"] not in removed
     ]
     return sorted(
         [*units.values(), *raw],
@@ -188,7 +191,12 @@ def _units(archive: Path, catalog: CatalogReader) -> list[_Unit]:
     )
 
 
-def _raw_unit(archive: Path, segment: RawSegment, ended: set[str]) -> _Unit:
+def _first_needed(archive: Path, run_id: str, ended: set[str]) -> float:
+    """Return the number from which on segments of a run may be read by a start after a crash."""
+    return math.inf if run_id in ended else first_needed_segment(archive, run_id, default=1)
+
+
+def _raw_unit(archive: Path, segment: RawSegment, first_needed: float) -> _Unit:
     date = segment.path.parent.name
     row = {
         "path": segment.path.relative_to(archive).as_posix(),
@@ -200,7 +208,7 @@ def _raw_unit(archive: Path, segment: RawSegment, ended: set[str]) -> _Unit:
         "rows": None,
         "bytes": disk().size(segment.path),
     }
-    return _Unit(date, RAW, "", [row], is_needed=segment.run_id not in ended)
+    return _Unit(date, RAW, "", [row], is_needed=segment.number >= first_needed)
 
 
 def _rule_of(unit: _Unit, rules: RetentionRules) -> tuple[str, int]:
