@@ -42,6 +42,7 @@ _LEDGER_COMPARED = {
 
 # Gaps with these reasons stand between two runs: no single run's raw log knows of them.
 _BETWEEN_RUNS = frozenset({"stopped", "crashed", "source"})
+_BY_NEXT_RUN = frozenset({"next_run", "backfill"})
 
 
 @dataclass(slots=True)
@@ -414,7 +415,7 @@ def _comparable(
             left = trimmed(row, floor)
             if left is not None:
                 yield left
-        elif row["healed_by"] != "next_run" or row["reason"] not in _BETWEEN_RUNS:
+        elif row["healed_by"] not in _BY_NEXT_RUN or row["reason"] not in _BETWEEN_RUNS:
             begins = catalog.gaps_begin(row["symbol"], row["stream"]) if floor else 0
             if row["ts_from"] >= begins:
                 yield row

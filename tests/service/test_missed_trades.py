@@ -16,6 +16,7 @@ from recorder.health import monitor
 from recorder.rebuilding import rebuild
 from recorder.storage.open_parts import RollRules
 from recorder.transport import websocket
+from recorder.verification import verify
 from replay.exchange.app import ExchangeServer, ServerLimits, listening
 from replay.exchange.dialects import DIALECTS, WORDINGS
 from replay.exchange.line_file import LineFile
@@ -121,6 +122,7 @@ async def test_every_trade_is_recorded_once_though_connections_and_the_recorder_
     # Whoever reads the raw log again comes to the same rows, gaps and joins.
     rebuild(archive, tmp_path / "again", RollRules())
     assert_same_content(tmp_path / "again", archive)
+    assert verify(archive).problems == []
     rows = archive_rows(archive)
     truth = true_trades(order_log, dialect)
     for symbol in SYMBOLS:
