@@ -74,12 +74,13 @@ class Recording:
         self.decoded = BEGINNING
         self._follower: RawLogFollower | None = None
         self._raw_log = RawLogWriter(archive.path, self.run_id, settings.segment_bytes)
+        self._checkpoints = Checkpoints(archive.path, self.run_id, settings.checkpoints)
         self._writer = RunWriter(
             archive.path,
             archive.catalog,
             settings.rules,
             meters=self.meters,
-            checkpoints=Checkpoints(archive.path, self.run_id, settings.checkpoints),
+            checkpoints=self._checkpoints,
         )
 
     @classmethod
@@ -219,6 +220,11 @@ class Recording:
     def raw_bytes(self) -> int:
         """Durable bytes of the open raw-log segment."""
         return self._raw_log.bytes
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What a start after a crash would go on with."""
+        return self._checkpoints
 
     @property
     def open_bytes(self) -> int:
