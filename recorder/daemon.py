@@ -28,7 +28,7 @@ from recorder.raw_line import RawLine
 from recorder.rest_log import LoggedRest
 from recorder.startup import Greeting, greet_venue
 from recorder.storage.known_symbols import known_symbols
-from recorder.storage.last_trades import last_trades
+from recorder.storage.last_trades import LastTrades, last_trades
 from recorder.subscriptions import Plan
 from recorder.tape import Tape
 from recorder.transport.http_server import CONTROL_SOCKET, HttpServer
@@ -186,9 +186,7 @@ class _Daemon:
                     torn_bytes_cut=run.bytes_cut,
                     **({"damage": run.damage} if run.damage else {}),
                 )
-            run_start = RawLine(
-                "run_start", *started, fields=self._start_fields(tape.run_id, greeting)
-            )
+            run_start = RawLine("run_start", *started, fields=self._start_fields(tape, greeting))
             live = Live(
                 config, greeting, plan, session, client, worker, appender, tape, self._monitor,
                 self._log, status_every_s,
@@ -256,11 +254,13 @@ class _Daemon:
                 each.cancel()
             await asyncio.gather(task, stopped, return_exceptions=True)
 
-    def _start_fields(self, run_id: str, greeting: Greeting) -> dict[str, object]:
+    def _start_fields(self, tape: Tape, greeting: Greeting) -> dict[str, object]:
         config = self._config
-        last = last_trades(config.archive, self._profile.name)
+        last = LastTrades({}, [])
+        if tape.archive is not None:
+            last = last_trades(tape.archive.catalog, self._profile.name)
         return {
-            "run_id": run_id,
+            "run_id": tape.run_id,
             "version": version("booktape"),
             "profile": self._profile.name,
             "profile_hash": self._profile.hash,

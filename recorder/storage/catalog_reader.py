@@ -186,6 +186,24 @@ class CatalogReader:
         row = self._db.execute("SELECT * FROM checkpoints WHERE run_id = ?", (run_id,)).fetchone()
         return None if row is None else dict(row)
 
+    def trade_ends(self) -> list[dict[str, Any]]:
+        """Return by symbol the interval of trades with a row that ends last.
+
+        Returns
+        -------
+        list of symbol, sequence_last, profile and streams of its run, and l3_sequence: the last
+        one that level 3 came to in that run, None where it had no book
+        """
+        # SQLite takes the other columns from the row of the maximum.
+        rows = self._db.execute(
+            "SELECT symbol, sequence_last, profile, streams, (SELECT max(book.sequence_last) "
+            "FROM coverage AS book WHERE book.symbol = told.symbol AND book.stream = 'l3' "
+            "AND book.run_id = told.run_id) AS l3_sequence, max(ts_to) "
+            "FROM coverage AS told JOIN runs USING (run_id) "
+            "WHERE stream = 'trades' AND sequence_last IS NOT NULL GROUP BY symbol"
+        )
+        return [dict(row) for row in rows]
+
     def rows_of(self, table: str, run_id: str) -> list[dict[str, Any]]:
         """Return a run's rows of a catalog table."""
         query = f"SELECT * FROM {TABLES[table].name} WHERE run_id = ?"

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from recorder.errors import CatalogDamaged
+from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.last_trades import LastTrades, last_trades
 from schemas.catalog import DDL
 
 
-def test_no_archive_has_no_trades_and_none_comes_into_being(tmp_path: Path) -> None:
-    assert last_trades(tmp_path / "archive", "kucoin-2019") == LastTrades({}, [])
-    assert list(tmp_path.iterdir()) == []
+def read(archive: Path, profile: str) -> LastTrades:
+    """Read an archive's catalog."""
+    with closing(CatalogReader.open(archive)) as catalog:
+        return last_trades(catalog, profile)
 
 
 def test_the_last_trade_is_that_of_the_interval_that_ends_last(tmp_path: Path) -> None:
@@ -38,8 +39,8 @@ def test_the_last_trade_is_that_of_the_interval_that_ends_last(tmp_path: Path) -
                 ("E-F", "trades", "1", 1, 5, None),
             ],
         )
-    assert last_trades(tmp_path, "kucoin-2019") == LastTrades({"A-B": 40}, [])
-    assert last_trades(tmp_path, "kucoin-classic") == LastTrades({"C-D": 60}, [])
+    assert read(tmp_path, "kucoin-2019") == LastTrades({"A-B": 40}, [])
+    assert read(tmp_path, "kucoin-classic") == LastTrades({"C-D": 60}, [])
 
 
 @pytest.mark.parametrize(
@@ -65,10 +66,4 @@ def test_what_only_level_3_would_have_told_may_be_missing_where_it_was_behind(
             "sequence_last) VALUES ('A-B', ?, '1', 0, ?, ?, ?)",
             [("trades", 1, 5, 40), ("l3", 1, 3, l3_sequence), ("l3", 3, 4, 7)],
         )
-    assert last_trades(tmp_path, "kucoin-2019") == LastTrades({"A-B": 40}, unproven)
-
-
-def test_a_catalog_that_is_none_is_told(tmp_path: Path) -> None:
-    (tmp_path / "catalog.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(CatalogDamaged):
-        last_trades(tmp_path, "kucoin-2019")
+    assert read(tmp_path, "kucoin-2019") == LastTrades({"A-B": 40}, unproven)
