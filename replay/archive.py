@@ -15,7 +15,7 @@ from replay.bars import bars
 from replay.bbo_rows import BBO_SCHEMA
 from replay.book import Book
 from replay.catalog import CatalogReader, Snapshot
-from replay.coverage import coverage
+from replay.coverage import Days, coverage, covered_time
 from replay.depth_rows import DEPTH_SCHEMA
 from replay.engine import Counters, Engine
 from replay.errors import BadInput, SnapshotExpired
@@ -186,6 +186,12 @@ class Archive:
         ts_from, ts_to = _optional(start), _optional(end)
         batch = self._answer(lambda engine: coverage(engine, symbol, ts_from, ts_to))
         return pa.Table.from_batches([batch])
+
+    def covered_time(
+        self, symbol: str | None = None, start: Time | None = None, end: Time | None = None
+    ) -> dict[tuple[str, str], Days]:
+        """Return known and unknown time by (symbol, stream) and UTC day, from the catalog alone."""
+        return covered_time(self.snapshot, symbol, _optional(start), _optional(end))
 
     def replay(
         self,

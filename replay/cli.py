@@ -200,16 +200,53 @@ def _marked_rows(side: BookSide, depth: int) -> list[tuple[str, str]]:
 @main.command()
 @archive_argument
 @click.option("--symbol", help="Only this one.")
+@click.option("--from", "start", help="Time: ISO 8601 with Z or an offset, or ns.")
+@click.option("--to", "end", help="Up to, not including, this time.")
 @click.option("--json", "as_json", is_flag=True)
+@click.option("--calendar", is_flag=True, help="A picture: a row a stream, a column a day.")
+@click.option(
+    "--days",
+    type=click.IntRange(min=1),
+    default=31,
+    show_default=True,
+    help="Of the calendar, the last ones.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="The calendar as FILE.svg.")
 @_answers
-def coverage(archive: Path, symbol: str | None, as_json: bool) -> int | None:
+def coverage(
+    archive: Path,
+    symbol: str | None,
+    start: str | None,
+    end: str | None,
+    as_json: bool,
+    calendar: bool,
+    days: int,
+    output: Path | None,
+) -> int | None:
     """Show what is known and what is not: by symbol, stream and UTC day."""
     from replay.archive import Archive
+    from replay.calendar import calendar_of, footer, lines, svg
     from replay.output import write
 
+    if calendar and as_json:
+        raise BadInput("a calendar is no JSON", "leave out --json or --calendar")
+    if output is not None and not (calendar and output.suffix == ".svg"):
+        raise BadInput(f"{output} is no calendar", "add --calendar and name a file that ends .svg")
     with Archive(archive) as tape:
-        write(tape.coverage(symbol), "json" if as_json else "table", sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        if not calendar:
+            write(tape.coverage(symbol, start, end), "json" if as_json else "table",
+                  sys.stdout.buffer)  # fmt: skip
+            sys.stdout.buffer.flush()
+            if as_json:
+                return None
+        picture = calendar_of(tape.covered_time(symbol, start, end), days if calendar else 2**31)
+    if not calendar:
+        click.echo(footer(picture.total))
+    elif output is not None:
+        output.write_text(svg(picture), encoding="utf-8")
+    else:
+        for line in lines(picture, coloured=sys.stdout.isatty()):
+            click.echo(line)
     return None
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from replay.catalog import Interval
+from replay.catalog import Interval, Snapshot
 from replay.engine import Engine
-from replay.errors import Gap, UnknownSymbol
+from replay.errors import BadInput, Gap, UnknownSymbol
 from replay.rows import ints
 from schemas.datasets import BOOK_STREAMS
 from schemas.timestamps import NS_PER_DAY, NS_PER_S, date_of, day_start
@@ -50,29 +50,132 @@ class _Day:
     unequal: int = 0
 
 
+@dataclass
+class DayTime:
+    """What the catalog alone says of one stream and UTC day, in ns."""
+
+    covered_ns: int = 0
+    unknown_ns: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+Days = dict[str, DayTime]
+Span = tuple[int, int]
+
+
 def coverage(
     engine: Engine, symbol: str | None, ts_from: int | None, ts_to: int | None
 ) -> pa.RecordBatch:
     """Return one row a symbol, stream and UTC day; all symbols for None.
 
-    A row counts where it was known; rows of full books are not counted. `trades_proven` counts
-    the trades recorded while level 3 was covered too: its sequences prove that none is missing.
-    `seconds_unknown` of an open gap runs to the end of what the archive knows of any stream.
+    Time that two runs cover counts once, and nothing is unknown while either covers it; what a
+    backfill brought is covered. A gap counts on the day it begins. `seconds_unknown` of an open
+    gap runs to the end of what the archive knows of any stream. A row counts where it was known,
+    in each run that wrote it; rows of full books are not counted. `trades_proven` counts the
+    trades recorded while level 3 was covered too: its sequences prove that none is missing.
 
     Raises
     ------
     UnknownSymbol
+    BadInput   a range that ends before it begins
     """
-    if symbol is not None and symbol not in engine.snapshot.symbols:
-        raise UnknownSymbol(symbol, engine.snapshot.symbols)
-    groups = engine.snapshot.intervals
-    end = max((i.ts_to for group in groups.values() for i in group), default=0)
+    times = covered_time(engine.snapshot, symbol, ts_from, ts_to)
+    span = _span(engine.snapshot, ts_from, ts_to)
+    audits = _audits(engine, symbol, span)
     rows: list[dict[str, Any]] = []
-    for name, stream in sorted(groups):
-        if symbol in (None, name):
-            days = _days(engine, name, stream, (ts_from or 0, ts_to or end + 1), end)
-            rows += [_row(name, stream, date, days[date]) for date in sorted(days)]
+    for name, stream in sorted(times):
+        days = _days(engine, name, stream, span, times[name, stream])
+        for date, result in audits.get((name, stream), []):
+            day = days.setdefault(date, _Day())
+            day.equal += result == "equal"
+            day.unequal += result == "unequal"
+        rows += [_row(name, stream, date, days[date]) for date in sorted(days)]
     return pa.RecordBatch.from_pylist(rows, COVERAGE_SCHEMA)
+
+
+def covered_time(
+    snapshot: Snapshot, symbol: str | None, ts_from: int | None, ts_to: int | None
+) -> dict[tuple[str, str], Days]:
+    """Return known and unknown time by (symbol, stream) and UTC day; reads no part.
+
+    Raises
+    ------
+    UnknownSymbol
+    BadInput   a range that ends before it begins
+    """
+    if symbol is not None and symbol not in snapshot.symbols:
+        raise UnknownSymbol(symbol, snapshot.symbols)
+    if ts_from is not None and ts_to is not None and ts_to < ts_from:
+        raise BadInput("the range ends before it begins", "swap its ends")
+    span, end = _span(snapshot, ts_from, ts_to), _end(snapshot)
+    return {
+        key: _time(snapshot.intervals[key], snapshot.gaps.get(key, []), span, end)
+        for key in snapshot.intervals
+        if symbol in (None, key[0])
+    }
+
+
+def _end(snapshot: Snapshot) -> int:
+    groups = snapshot.intervals.values()
+    return max((i.ts_to for group in groups for i in group), default=0)
+
+
+def _span(snapshot: Snapshot, ts_from: int | None, ts_to: int | None) -> Span:
+    return (
+        0 if ts_from is None else ts_from,
+        _end(snapshot) + 1 if ts_to is None else ts_to,
+    )
+
+
+def _time(intervals: list[Interval], gaps: list[Gap], span: Span, end: int) -> Days:
+    days: Days = {}
+    known, unknown = [(i.ts_from, i.ts_to) for i in intervals], []
+    for gap in gaps:
+        until = max(gap.ts_to if gap.ts_to is not None else end, gap.ts_from)
+        (known if gap.healed_by == "backfill" else unknown).append((gap.ts_from, until))
+        if span[0] <= gap.ts_from < span[1]:
+            days.setdefault(date_of(gap.ts_from), DayTime()).reasons[gap.reason] += 1
+    known = _joined(known)
+    for covered, stretches in ((True, known), (False, _without(_joined(unknown), known))):
+        for first, last in stretches:
+            # Both ends are instants of their own: one at midnight makes a day of no seconds.
+            for date, start, stop in _by_day(first, last + 1, span):
+                day = days.setdefault(date, DayTime())
+                if covered:
+                    day.covered_ns += min(stop, last) - start
+                else:
+                    day.unknown_ns += min(stop, last) - start
+    return days
+
+
+def _joined(stretches: list[Span]) -> list[Span]:
+    """Return the union of stretches, in order, none touching another."""
+    joined: list[Span] = []
+    for start, stop in sorted(stretches):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], stop))
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _without(stretches: list[Span], others: list[Span]) -> list[Span]:
+    """Return what is left of stretches outside others; both are unions in order."""
+    left: list[Span] = []
+    at = 0
+    for begin, stop in stretches:
+        start = begin
+        while at < len(others) and others[at][1] < start:
+            at += 1
+        for other in others[at:]:
+            if other[0] >= stop:
+                break
+            if other[0] > start:
+                left.append((start, other[0]))
+            start = max(start, other[1])
+        if start < stop or begin == stop:
+            left.append((start, stop))
+    return left
 
 
 def _row(symbol: str, stream: str, date: str, day: _Day) -> dict[str, Any]:
@@ -92,15 +195,14 @@ def _row(symbol: str, stream: str, date: str, day: _Day) -> dict[str, Any]:
     }
 
 
-def _days(
-    engine: Engine, symbol: str, stream: str, span: tuple[int, int], end: int
-) -> dict[str, _Day]:
-    days: dict[str, _Day] = {}
+def _days(engine: Engine, symbol: str, stream: str, span: Span, times: Days) -> dict[str, _Day]:
+    days = {
+        date: _Day(time.covered_ns, time.unknown_ns, reasons=time.reasons)
+        for date, time in times.items()
+    }
     for interval in engine.snapshot.intervals[symbol, stream]:
         for date, start, stop in _by_day(interval.ts_from, interval.ts_to + 1, span):
             day = days.setdefault(date, _Day())
-            # Both ends are known instants: what lies between them was covered.
-            day.covered_ns += min(stop, interval.ts_to) - start
             whole = start <= interval.ts_from and stop > interval.ts_to
             messages, rows = (
                 (interval.messages, _rows_of(interval))
@@ -110,38 +212,25 @@ def _days(
             day.messages += messages
             day.rows += rows
             if stream == "trades":
-                day.proven = (day.proven or 0) + _proven(engine, interval, start, stop)
-    for gap in engine.snapshot.gaps.get((symbol, stream), []):
-        _add_gap(days, gap, span, end)
-    _add_audits(engine, days, symbol, stream, span)
+                day.proven = (day.proven or 0) + _proven(engine, interval, start, stop, rows)
     return days
 
 
-def _add_gap(days: dict[str, _Day], gap: Gap, span: tuple[int, int], end: int) -> None:
-    until = max(gap.ts_to if gap.ts_to is not None else end, gap.ts_from)
-    for date, start, stop in _by_day(gap.ts_from, until + 1, span):
-        day = days.setdefault(date, _Day())
-        day.unknown_ns += min(stop, until) - start
-        if start == gap.ts_from:
-            day.reasons[gap.reason] += 1
+def _audits(
+    engine: Engine, symbol: str | None, span: Span
+) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Return (date, result) of every audit in a range, by (symbol, stream)."""
+    table = engine.snapshot.tables["audits"]
+    columns = [table.column(name).to_pylist() for name in ("symbol", "stream", "result")]
+    stamps = table.column("ts").cast(pa.int64()).to_pylist()
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, stream, result, ts in zip(*columns, stamps, strict=True):
+        if symbol in (None, name) and span[0] <= ts < span[1]:
+            found.setdefault((name, stream), []).append((date_of(ts), result))
+    return found
 
 
-def _add_audits(
-    engine: Engine, days: dict[str, _Day], symbol: str, stream: str, span: tuple[int, int]
-) -> None:
-    if stream not in BOOK_STREAMS:
-        return
-    audits = engine.snapshot.tables["audits"]
-    columns = [audits.column(name).to_pylist() for name in ("symbol", "stream", "result")]
-    stamps = audits.column("ts").cast(pa.int64()).to_pylist()
-    for name, kind, result, ts in zip(*columns, stamps, strict=True):
-        if (name, kind) == (symbol, stream) and span[0] <= ts < span[1]:
-            day = days.setdefault(date_of(ts), _Day())
-            day.equal += result == "equal"
-            day.unequal += result == "unequal"
-
-
-def _by_day(start: int, stop: int, span: tuple[int, int]) -> list[tuple[str, int, int]]:
+def _by_day(start: int, stop: int, span: Span) -> list[tuple[str, int, int]]:
     """Cut [start, stop), clipped to a span, at UTC midnights."""
     start, stop = max(start, span[0]), min(stop, span[1])
     pieces = []
@@ -163,13 +252,16 @@ def _known_rows(
     engine: Engine, interval: Interval, start: int, stop: int, more: tuple[str, ...] = ()
 ) -> tuple[np.ndarray[Any, Any], pa.Table]:
     dataset = _DATASETS.get(interval.stream, interval.stream)
-    table = engine.rows(
-        dataset,
-        interval.symbol,
-        interval.run_id,
-        (interval.ordinal_first, interval.ordinal_last),
-        _COLUMNS + more,
-    )
+    # Known time never runs backwards in a run: only parts that reach into the range hold its rows.
+    parts = [
+        part
+        for part in engine.snapshot.parts.get((dataset, interval.symbol), [])
+        if part.run_id == interval.run_id and part.ts_last >= start and part.ts_first < stop
+    ]
+    first = min((part.ordinal_first for part in parts), default=interval.ordinal_first)
+    last = max((part.ordinal_last for part in parts), default=interval.ordinal_first - 1)
+    ordinals = (max(first, interval.ordinal_first), min(last, interval.ordinal_last))
+    table = engine.rows(dataset, interval.symbol, interval.run_id, ordinals, _COLUMNS + more)
     known = ints(table, "ts_recv") + ints(table, "held_ns")
     return (known >= start) & (known < stop), table
 
@@ -185,10 +277,18 @@ def _counted(engine: Engine, interval: Interval, start: int, stop: int) -> tuple
     return int(np.count_nonzero(inside & is_last)), rows
 
 
-def _proven(engine: Engine, interval: Interval, start: int, stop: int) -> int:
-    synced = engine.snapshot.intervals.get((interval.symbol, "l3"), [])
-    if not synced:
+def _proven(engine: Engine, interval: Interval, start: int, stop: int, rows: int) -> int:
+    synced = _joined(
+        [
+            (l3.ts_from, l3.ts_to)
+            for l3 in engine.snapshot.intervals.get((interval.symbol, "l3"), [])
+        ]
+    )
+    first, last = max(start, interval.ts_from), min(stop - 1, interval.ts_to)
+    if any(l3[0] <= first and last <= l3[1] for l3 in synced):
+        return rows
+    if not any(l3[0] <= last and first <= l3[1] for l3 in synced):
         return 0
     inside, table = _known_rows(engine, interval, start, stop)
     known = (ints(table, "ts_recv") + ints(table, "held_ns"))[inside]
-    return sum(int(np.count_nonzero((known >= l3.ts_from) & (known <= l3.ts_to))) for l3 in synced)
+    return sum(int(np.count_nonzero((known >= l3[0]) & (known <= l3[1]))) for l3 in synced)

@@ -102,6 +102,9 @@ def test_sql_in_every_format(builder, tmp_path):
         (["sql", "{root}", "SELEC"], 2, ["SELEC", "correct the SQL"]),
         (["sql", "{root}/trades", "SELECT 1"], 2, ["not an archive", "catalog.db"]),
         (["coverage", "{root}", "--symbol", "ETH"], 2, ["'ETH'"]),
+        (["coverage", "{root}", "--calendar", "--json"], 2, ["--json"]),
+        (["coverage", "{root}", "--calendar", "--output", "a.png"], 2, ["a.png", ".svg"]),
+        (["coverage", "{root}", "--from", "2026-11-22T10:00:00"], 2, ["2026-11-22T10:00:00"]),
         (["sql", "{root}", "SELECT 1", "--output", "{root}"], 3, ["directory"]),
     ],
 )
@@ -123,6 +126,21 @@ def test_coverage_and_verify(builder):
     broken = ask("verify", builder.root)
     assert broken.exit_code == 1
     assert part.name in broken.stdout
+
+
+def test_coverage_as_a_calendar(builder, tmp_path):
+    shown = ask("coverage", builder.root, "--calendar").stdout.splitlines()
+    assert f"{SYMBOL} l2" in shown[3]
+    assert "\x1b" not in "".join(shown)
+    assert shown[-1].startswith("complete: ")
+    assert ask("coverage", builder.root).stdout.splitlines()[-1] == shown[-1]
+    drawing = tmp_path / "calendar.svg"
+    done = ask("coverage", builder.root, "--calendar", "--output", drawing, "--symbol", SYMBOL)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert drawing.read_text().startswith("<svg")
+    late = ask("coverage", builder.root, "--from", T0 + 2 * S, "--to", T0 + 4 * S, "--json")
+    (l2,) = (row for row in json.loads(late.stdout) if row["stream"] == "l2")
+    assert l2["messages"] == 3
 
 
 def test_time_as_ns_and_version(builder):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from replay import Archive
-from replay.errors import UnknownSymbol
+from replay.errors import BadInput, UnknownSymbol
 from schemas.timestamps import day_start
 from tests.support.archive_builder import T0, ArchiveBuilder, S
 from tests.unit.replay.conftest import SYMBOL
@@ -51,3 +51,75 @@ def test_midnight_divides_intervals_and_gaps(tmp_path):
 def test_an_unknown_symbol(tape):
     with pytest.raises(UnknownSymbol):
         tape.coverage("ETH-BTC")
+
+
+def archive_of(root, intervals, gaps=(), stream="trades"):
+    """Write a catalog without rows; times are seconds after a midnight."""
+    builder = ArchiveBuilder(root)
+    for number, (begin, stop) in enumerate(intervals):
+        builder.catalog(
+            "coverage", symbol=SYMBOL, stream=stream, run_id=f"run-{number}", ordinal_first=0,
+            ordinal_last=-1, ts_from=MIDNIGHT + begin * S, ts_to=MIDNIGHT + stop * S, messages=0,
+            rows=0, is_open=0,
+        )  # fmt: skip
+    for number, (begin, stop, healed_by) in enumerate(gaps):
+        builder.catalog(
+            "gaps", symbol=SYMBOL, stream=stream, run_id=f"run-{number}", ordinal_from=number,
+            reason="crashed", ts_from=MIDNIGHT + begin * S,
+            ts_to=None if stop is None else MIDNIGHT + stop * S, healed_by=healed_by,
+        )  # fmt: skip
+    builder.write()
+    return builder.root
+
+
+MIDNIGHT = day_start("2026-11-22")
+DAY_S = 86_400
+
+
+@pytest.mark.parametrize(
+    ("intervals", "gaps", "expected"),
+    [
+        pytest.param([(0, 10), (30, 40)], [(10, 30, "next_run")], [(20, 20, 1)], id="off between"),
+        pytest.param([(0, 10), (30, 40)], [(10, 30, "backfill")], [(40, 0, 1)], id="filled in"),
+        pytest.param([(0, 30), (20, 40)], [], [(40, 0, 0)], id="two runs at once"),
+        pytest.param([(0, 10), (5, 40)], [(10, 20, None)], [(40, 0, 1)], id="the other covers"),
+        pytest.param([(0, 10), (15, 40)], [(10, 20, None)], [(35, 5, 1)], id="half covered"),
+        pytest.param(
+            [(0, 10), (DAY_S + 5, DAY_S + 6)],
+            [(10, DAY_S + 5, "next_run")],
+            [(10, DAY_S - 10, 1), (1, 5, 0)],
+            id="across midnight",
+        ),
+        pytest.param(
+            [(0, 2 * DAY_S + 5)],
+            [],
+            [(DAY_S, 0, 0), (DAY_S, 0, 0), (5, 0, 0)],
+            id="days without a message",
+        ),
+        pytest.param([(50, 60)], [], [(10, 0, 0)], id="before the first book"),
+        pytest.param([(0, 10)], [(10, None, None)], [(10, 0, 1)], id="open at the very end"),
+    ],
+)
+def test_time_is_counted_once_and_to_the_second(tmp_path, intervals, gaps, expected):
+    with Archive(archive_of(tmp_path / "archive", intervals, gaps)) as tape:
+        rows = tape.coverage(SYMBOL).to_pylist()
+    told = [(row["seconds_covered"], row["seconds_unknown"], row["gaps"]) for row in rows]
+    assert told == expected
+
+
+def test_a_range_that_runs_backwards_is_refused(tape):
+    with pytest.raises(BadInput, match="ends before it begins"):
+        tape.coverage(SYMBOL, T0 + S, T0)
+
+
+def test_rows_of_days_come_from_the_parts_of_those_days(tmp_path):
+    builder = ArchiveBuilder(tmp_path / "archive", rows_per_part=3)
+    stream = builder.book(SYMBOL).snapshot(MIDNIGHT, 0, [], [])
+    for hour in range(1, 73):
+        stream.message(MIDNIGHT + hour * 3600 * S, [("bid", "1", "1"), ("bid", "2", "1")])
+    builder.write()
+    with Archive(builder.root) as tape:
+        rows = tape.coverage(SYMBOL).to_pylist()
+        assert [(row["messages"], row["rows"]) for row in rows] == [
+            (23, 46), (24, 48), (24, 48), (1, 2),
+        ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Mutation testing of single modules; see `__main__`."""
