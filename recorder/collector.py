@@ -100,6 +100,7 @@ class Collector:
     Attributes
     ----------
     refused : dict   (symbol, feed) → what the venue answered to its subscription
+    is_paused : bool   nothing is connected, and nothing shall be
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Collector:
         self._dialer: Dialer | None = None
         self._crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refused: dict[tuple[str, str], str] = {}
+        self.is_paused = False
 
     @property
     def connections_open(self) -> int:
@@ -198,7 +200,7 @@ class Collector:
         for symbol, feed in list(self.refused):
             if (feed, symbol) not in self._wanted:
                 del self.refused[symbol, feed]
-        if self._dialer is None:
+        if self._dialer is None or self.is_paused:
             return changes
         for place in (change.place for change in changes):
             if place not in self._keepers:
@@ -260,6 +262,17 @@ class Collector:
             assert self._books is not None
             self._books.request(command)
 
+    async def pause(self) -> None:
+        """Close every connection and open none; questions that are under way find their end."""
+        self.is_paused = True
+        await self._close_all()
+
+    def resume(self) -> None:
+        """Open every connection of the plan as it is now."""
+        self.is_paused = False
+        for place in self._plan.places:
+            self._open(place)
+
     async def wait(self) -> None:
         """Wait until a task of ours ends, which only a mistake of ours brings about; raise it."""
         assert self._books is not None
@@ -271,20 +284,25 @@ class Collector:
 
     async def stop(self) -> None:
         """Close every connection, with its `close` line, and ask for nothing more."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
         if self._auditing is not None:
             self._auditing.cancel()
             await asyncio.gather(self._auditing, return_exceptions=True)
         for requests in (self._books, self._trades):
             if requests is not None:
                 await requests.stop()
+        await self._close_all()
+        self._crashed.cancel()
+
+    async def _close_all(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
         tasks = [*self._finishing, *self._tasks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._crashed.cancel()
+        self._keepers.clear()
+        self._tasks.clear()
 
     def _open(self, place: int) -> None:
         """Begin to keep a place of the plan connected."""

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from recorder.config_sections import (
     AuditConfig,
+    DiskConfig,
     HttpConfig,
     InstrumentsConfig,
     JobsConfig,
@@ -75,6 +76,7 @@ class Config(BaseSettings):
     venue: VenueConfig
     raw_log: RawLogConfig = RawLogConfig()
     parts: PartsConfig = PartsConfig()
+    disk: DiskConfig = DiskConfig()
     retention: RetentionConfig = RetentionConfig()
     jobs: JobsConfig = JobsConfig()
     stitch: StitchConfig = StitchConfig()

@@ -231,6 +231,23 @@ class PartsConfig(_Section):
     )
 
 
+class DiskConfig(_Section):
+    """What happens when the disk fills up: parts wait first, the raw log goes on to the last."""
+
+    # Pays for the lines that say recording is paused, and for a stop; a commit is far smaller.
+    reserve_mib: int = Field(
+        default=64, ge=0, description="MiB kept for the last lines of a full disk"
+    )
+    # The raw log is a tenth of what parts take on their way: it gets the last room.
+    parts_stop_mib: int = Field(
+        default=1_024, ge=0, description="MiB free below which no parts are published"
+    )
+    # Without it a disk at a limit would have recording stop and go every second.
+    resume_mib: int = Field(
+        default=256, ge=0, description="MiB beyond a limit before things go on as before"
+    )
+
+
 class RetentionConfig(_Section):
     """What may be removed: whole UTC days, the oldest first, never today's or yesterday's."""
 

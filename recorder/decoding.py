@@ -151,6 +151,30 @@ class Decoding:
         except Exception as error:
             raise self._life.end(error) from error
 
+    async def rewind(self, work: Callable[[], RawPosition]) -> None:
+        """Run work that may take the writer back to an earlier place, and go on from there.
+
+        Parameters
+        ----------
+        work : callable   returns the place, in the thread; no batch is on its way meanwhile
+
+        Raises
+        ------
+        WriterDied   when it raises
+        """
+        self._is_stopped = True
+        try:
+            while self._submitted and not self._life.is_over:
+                self._landed.clear()
+                await self._landed.wait()
+            position = await self.run(work)
+        finally:
+            self._is_stopped = False
+        if position.lines < self._decoded.position.lines:
+            self._decoded = _Mark(position, self._decoded.ts_mono)
+            self._fall_behind()
+        self._go_on()
+
     async def drain(self, patience_s: float) -> bool:
         """Decode everything that was handed over.
 
@@ -182,8 +206,9 @@ class Decoding:
         """Let go of what waits; the batches on their way are decoded, and reading begins there."""
         self._waiting_bytes -= sum(batch.size for batch in self._waiting)
         self._waiting.clear()
-        self.is_reading_raw_log = True
-        self.catch_ups += 1
+        if not self.is_reading_raw_log:
+            self.is_reading_raw_log = True
+            self.catch_ups += 1
 
     def _go_on(self) -> None:
         """Keep the thread busy while there is something to decode."""

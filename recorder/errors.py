@@ -12,6 +12,7 @@ RecorderError                  exit code 2: bad input, with a remedy
 ├── CatalogDamaged             a catalog that SQLite cannot read; exit code 1
 ├── ArchiveUnwritable          the folder cannot be written
 ├── ArchiveLocked              another recorder writes there
+├── DiskFull                   no room for what is to be written; exit code 3
 ├── RawLogDamaged              a raw-log segment that cannot be read where it must be; exit code 1
 ├── storage.merging.CompactionRefused   parts that are not what the catalog says; exit code 1
 ├── writer_death.WriterDied    what arrives would not be kept; exit code 3
@@ -152,6 +153,19 @@ class RawLogDamaged(RecorderError):
         super().__init__(
             f"raw log {path} is damaged at byte {offset}: {problem}",
             "`recorder rebuild ARCHIVE --into OTHER` makes an archive of all that can be read",
+        )
+
+
+class DiskFull(RecorderError):
+    """The disk has no room for what is to be written; a retry helps when there is some again."""
+
+    exit_code = 3
+
+    def __init__(self, path: str, what: str) -> None:
+        self.path = path
+        super().__init__(
+            f"no room on the disk of {path} for {what}",
+            "make room, or set disk.reserve_mib lower where it is the reserve",
         )
 
 

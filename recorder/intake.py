@@ -4,6 +4,9 @@ Readers append and go on. Every interval, or sooner when enough bytes wait, ever
 to the one thread that appends to the raw log. At most two batches are on their way; when a third
 is full readers wait, the sockets fill, and TCP makes the venue wait: memory is bounded and nothing
 is dropped here. What is on disk is handed over to be looked into, which holds up nobody here.
+
+A disk without room is no failure. What was on its way is dropped and counted, and so is what still
+comes, until recording is opened again: none of it was ever acknowledged.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
+from recorder.errors import DiskFull
 from recorder.raw_line import RawLine
 from recorder.storage.raw_log import RawPosition
 from recorder.writer_death import WritersLife
@@ -42,10 +47,14 @@ class Intake:
     bytes_max : int          bytes that bring a commit forward
     worker : ThreadPoolExecutor   of exactly one thread: order needs it
     life : WritersLife       ended when a commit raises
+    on_full : callable       called on the loop when the disk is found full, and lines are dropped
+        from then on
 
     Attributes
     ----------
     lines_committed : int   on disk
+    lines_dropped : int     for want of room; never acknowledged
+    is_paused : bool        lines are dropped
     """
 
     def __init__(
@@ -56,7 +65,9 @@ class Intake:
         bytes_max: int,
         worker: ThreadPoolExecutor,
         life: WritersLife,
+        on_full: Callable[[], None] | None = None,
     ) -> None:
+        self._on_full = on_full
         self._commit = commit
         self._hand_over = hand_over
         self._interval_s = interval_s
@@ -75,6 +86,8 @@ class Intake:
         self._room.set()
         self._ticker: asyncio.Task[None] | None = None
         self.lines_committed = 0
+        self.lines_dropped = 0
+        self.is_paused = False
         # Whoever waits shall run into the failure instead of waiting for ever.
         life.failed.add_done_callback(lambda _: self._landed.set())
         life.failed.add_done_callback(lambda _: self._room.set())
@@ -85,6 +98,9 @@ class Intake:
 
     def append(self, line: RawLine) -> None:
         """Take one line; it is kept in the order of these calls."""
+        if self.is_paused:
+            self.lines_dropped += 1
+            return
         self._pending.append(line)
         self._pending_bytes += LINE_OVERHEAD_BYTES
         if line.data is not None:
@@ -132,6 +148,34 @@ class Intake:
         if self._life.is_over:
             raise self._life.failed.result()
 
+    async def write_past(
+        self, line: RawLine, write: Callable[[list[RawLine]], RawPosition]
+    ) -> None:
+        """Write one line while everything else is dropped, behind what was on its way.
+
+        Parameters
+        ----------
+        write : callable   makes it durable, in the thread
+
+        Raises
+        ------
+        DiskFull     when there is no room for it
+        WriterDied   when writing fails, or had failed before
+        """
+        while self._in_flight:
+            await self._wait_landed()
+        future = self._send([line], LINE_OVERHEAD_BYTES, write)
+        await asyncio.wait({future})  # whoever gives up waiting leaves it to land by itself
+        error = future.exception()
+        if isinstance(error, DiskFull):
+            raise error
+        if self._life.is_over:
+            raise self._life.failed.result()
+
+    def open_again(self) -> None:
+        """Take lines again."""
+        self.is_paused = False
+
     async def settle(self) -> None:
         """Wait, after a failure, until the thread has let go of the raw log."""
         await self._stop_ticking()
@@ -166,14 +210,21 @@ class Intake:
         batch, self._pending = self._pending, []
         size, self._pending_bytes = self._pending_bytes, 0
         self._wake.clear()
+        self._send(batch, size, self._commit)
+
+    def _send(
+        self, batch: list[RawLine], size: int, commit: Callable[[list[RawLine]], RawPosition]
+    ) -> asyncio.Future[RawPosition]:
+        """Send a batch to the thread."""
         self._in_flight += 1
         self._in_flight_lines += len(batch)
         self._submitted.append(self._loop.time())
         self._room.set()
         future = self._loop.run_in_executor(
-            self._worker, self._life.guarded, lambda: self._commit(batch)
+            self._worker, self._life.guarded, partial(commit, batch)
         )
         future.add_done_callback(lambda done: self._land(done, batch, size))
+        return future
 
     def _land(self, done: asyncio.Future[RawPosition], batch: list[RawLine], size: int) -> None:
         self._in_flight -= 1
@@ -184,8 +235,21 @@ class Intake:
         if done.cancelled():
             return
         error = done.exception()
+        if isinstance(error, DiskFull) and self._on_full is not None:
+            self._pause(batch)
+            return
         if error is not None:
             self._life.end(error)
             return
         self.lines_committed += len(batch)
         self._hand_over(batch, size, done.result())
+
+    def _pause(self, batch: list[RawLine]) -> None:
+        """Drop a batch that found no room, and everything behind it."""
+        assert self._on_full is not None
+        self.lines_dropped += len(self._pending) + sum(line.kind != "decision" for line in batch)
+        self._pending, self._pending_bytes = [], 0
+        self._wake.clear()
+        if not self.is_paused:
+            self.is_paused = True
+            self._on_full()

@@ -17,17 +17,20 @@ from recorder.collector import Collector
 from recorder.config import Config
 from recorder.config_changes import Changes, compare
 from recorder.decoding import Decoding
+from recorder.disk_policy import DiskPolicy
+from recorder.errors import DiskFull
 from recorder.health.monitor import Monitor
 from recorder.intake import Intake
-from recorder.jobs import Done, Job, JobRun, Jobs, Schedule
+from recorder.jobs import Done, Job, JobFailed, JobRun, Jobs, Schedule
 from recorder.logs import Log, set_level
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
 from recorder.rest_log import LoggedRest
 from recorder.startup import Greeting
+from recorder.storage.disk import disk
 from recorder.subscriptions import Plan
 from recorder.symbols import SymbolChanges
-from recorder.tape import Tape, roll_rules
+from recorder.tape import Tape, disk_rules, roll_rules
 from recorder.transport.rest import RestClient
 from recorder.transport.session import Session
 from recorder.venue_watch import VenueWatch
@@ -106,6 +109,18 @@ class Live:
             config.raw_log.commit_bytes,
             appender,
             self._life,
+            lambda: self._disk.note_full(),  # noqa: PLW0108 - there is none yet
+        )
+        archive = tape.archive
+        self._disk = DiskPolicy(
+            tape,
+            self._intake,
+            self._decoding,
+            self._collector,
+            self._life,
+            lambda: disk_rules(self.config),
+            None if archive is None else lambda: disk().free_bytes(archive.path),
+            log,
         )
         self.watch = VenueWatch(
             LoggedRest(client, self._intake.append),
@@ -142,11 +157,17 @@ class Live:
         self._monitor.jobs = self.jobs.facts
         self._note_venue()
         self._monitor.attach(
-            self._tape, self._intake, self._decoding, self._life, self._collector.status
+            self._tape,
+            self._intake,
+            self._decoding,
+            self._disk,
+            self._life,
+            self._collector.status,
         )
         self._ticks = [
             asyncio.create_task(_every(ROLL_CHECK_S, self._roll_what_is_due)),
             asyncio.create_task(_every(self._status_every_s, self._say_status)),
+            asyncio.create_task(_unless_it_dies(self._disk.run())),
         ]
 
     async def until(self, stop: asyncio.Event, for_s: float | None) -> None:
@@ -180,8 +201,7 @@ class Live:
             await self._intake.settle()
             await self._decoding.run(self._tape.abandon)
             return
-        self._intake.append(stamp_line("run_stop", {"reason": reason}))
-        await self._intake.drain()
+        await self._say_stop(reason)
         if not await self._decoding.drain(DECODE_PATIENCE_S):
             self._log.critical(
                 "stopped behind the raw log; the next start decodes what is left",
@@ -190,8 +210,24 @@ class Live:
             await self._decoding.run(self._tape.abandon)
             return
         self._tell_incidents()
-        await self._decoding.run(self._tape.close)
+        if not await self._decoding.run(self._tape.close):
+            self._log.critical("stopped without room for the last parts; the next start makes them")
         self._log.info("stopped", lines=self._intake.lines_committed)
+
+    async def _say_stop(self, reason: str) -> None:
+        """Write the last line; of a disk that is full, with what the reserve has left."""
+        line = stamp_line("run_stop", {"reason": reason})
+        if not self._intake.is_paused:
+            self._intake.append(line)
+            await self._intake.drain()
+            if not self._intake.is_paused:
+                return
+        try:
+            await self._intake.write_past(line, self._tape.pause)
+        except DiskFull as error:
+            death = self._life.end(error)
+            await self._decoding.run(self._tape.abandon)
+            raise death from error
 
     async def reload(self, config: Config) -> dict[str, Any]:
         """Record as another configuration says from now on; all of it, or nothing.
@@ -303,6 +339,8 @@ class Live:
     async def _roll_everything(self) -> Done:
         # What cannot be published here cannot be published at all: that is the writer's failure.
         parts = await self._decoding.run(lambda: self._tape.roll(wall_ns(), force=True))
+        if self._tape.parts_held:
+            raise JobFailed("there is too little room on the disk, parts are held back")
         self._tell_incidents()
         return Done(f"{parts} parts published", is_nothing=not parts)
 
@@ -343,6 +381,12 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
             await work()
+
+
+async def _unless_it_dies(work: Awaitable[None]) -> None:
+    """Do something; a writer that dies is told elsewhere, and ends this."""
+    with suppress(WriterDied):
+        await work
 
 
 def _summarize(

@@ -58,6 +58,9 @@ CHECK = "check"
 # `purpose` of a question for the last trades of a symbol, some of which were missed.
 BACKFILL = "backfill"
 
+# `what` of the decisions between which nothing was recorded, because the disk was full.
+PAUSED, RESUMED = "paused", "resumed"
+
 # `what` of the decision that stands where lines of the raw log cannot be read any more.
 RAW_LOG_DAMAGED = "raw_log_damaged"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recorder.clock import monotonic_s, wall_ns
+from recorder.errors import DiskFull
 from recorder.meters import Meters
 from recorder.pipeline.output import Command
 from recorder.pipeline.routes import Key
@@ -19,10 +21,11 @@ from recorder.raw_line import RawLine
 from recorder.recovery import Recovered, recover
 from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
-from recorder.storage.checkpoints import CheckpointRules, Checkpoints
+from recorder.storage.checkpoints import CheckpointRules, Checkpoints, load_checkpoint
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_follower import RawLogFollower
-from recorder.storage.raw_log import BEGINNING, RawLogWriter, RawPosition
+from recorder.storage.raw_log import BEGINNING, RawLogWriter, RawPosition, list_segments
+from recorder.storage.room import Reserve, is_disk_full
 from schemas.timestamps import NS_PER_S
 
 MIB = 1024 * 1024
@@ -35,11 +38,13 @@ class RecordingSettings:
     Attributes
     ----------
     segment_bytes : int   a raw-log segment closes at this size
+    reserve_bytes : int   kept for the last lines of a full disk while a run goes on
     """
 
     segment_bytes: int = 256 * MIB
     rules: RollRules = field(default_factory=RollRules)
     checkpoints: CheckpointRules = field(default_factory=CheckpointRules)
+    reserve_bytes: int = 0
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -74,6 +79,11 @@ class Recording:
         self.decoded = BEGINNING
         self._follower: RawLogFollower | None = None
         self._raw_log = RawLogWriter(archive.path, self.run_id, settings.segment_bytes)
+        self._is_full = False  # in the raw log's thread
+        self._reserve = Reserve(archive.path, settings.reserve_bytes)
+        self._reserve.make()
+        self._rules = settings.rules
+        self._told_before = BEGINNING  # up to here commands and incidents have been handed on
         self._checkpoints = Checkpoints(archive.path, self.run_id, settings.checkpoints)
         self._writer = RunWriter(
             archive.path,
@@ -82,6 +92,7 @@ class Recording:
             meters=self.meters,
             checkpoints=self._checkpoints,
         )
+        self._writer.may_wait = True
 
     @classmethod
     def create(cls, archive: Path, settings: RecordingSettings) -> Recording:
@@ -107,8 +118,45 @@ class Recording:
 
         Raises
         ------
+        DiskFull  when there is no room, and until `resume` finds some; nothing of them is kept
         OSError   when the disk refuses: the run must end, nothing may be recorded into the void
         """
+        if self._is_full:
+            raise DiskFull(str(self.archive.path), "lines, and recording is paused")
+        try:
+            return self._append(lines)
+        except DiskFull:
+            self._is_full = True
+            raise
+
+    def pause(self, lines: list[RawLine]) -> RawPosition:
+        """Make last lines durable at the expense of the reserve; in the thread of `append`.
+
+        Raises
+        ------
+        DiskFull   when even that is not enough
+        """
+        self._is_full = True
+        self._reserve.release()
+        return self._append(lines)
+
+    def resume(self, lines: list[RawLine]) -> RawPosition:
+        """Make the reserve again, then first lines durable; in the thread of `append`.
+
+        Raises
+        ------
+        DiskFull   when there is not enough room
+        """
+        self._reserve.make()
+        try:
+            position = self._append(lines)
+        except DiskFull:
+            self._reserve.release()
+            raise
+        self._is_full = False
+        return position
+
+    def _append(self, lines: list[RawLine]) -> RawPosition:
         began = monotonic_s()
         raw_bytes = self._raw_log.append(lines)
         self.meters.commit_s.add(monotonic_s() - began)
@@ -128,9 +176,69 @@ class Recording:
         list[Command]   what the shell should do next
         """
         self._writer.raw_position = (self._raw_log.path_of(position.segment), position.offset)
-        commands = self._writer.process(lines, position)
+        writer, is_told = self._writer, position.lines <= self._told_before.lines
+        if not is_told:
+            writer.meters = self.meters
+        commands = writer.process(lines, position)
         self.decoded = position
+        if is_told:
+            writer.incidents.clear()
+            commands = []
+        if (
+            writer.is_waiting
+            and not writer.is_held
+            and writer.open_bytes > self._rules.memory_max_bytes
+        ):
+            writer.hold()
         return commands
+
+    @property
+    def parts_held(self) -> bool:
+        """Whether no parts are published for want of room; may be read in any thread."""
+        return self._writer.is_waiting
+
+    def hold_parts(self) -> None:
+        """Publish no parts from now on: open rows wait, those too many for memory are let go.
+
+        They are in the raw log, and are made again by `release_parts`.
+        """
+        self._writer.is_waiting = True
+
+    def release_parts(self) -> RawPosition:
+        """Publish parts again.
+
+        Returns
+        -------
+        RawPosition   where decoding goes on: an earlier place where rows had to be let go
+        """
+        self._writer.is_waiting = False
+        if self._writer.is_held:
+            self._go_back()
+        return self.decoded
+
+    def _go_back(self) -> None:
+        """Take the writer up again where its rows are still known, to make them anew."""
+        catalog, path = self.archive.catalog, self.archive.path
+        self._told_before = max(self._told_before, self.decoded, key=lambda place: place.lines)
+        self._leave_raw_log()
+        segments = list_segments(path)[self.run_id]
+        loaded = load_checkpoint(path, catalog, self.run_id, segments, lambda _: None)
+        if loaded is None:
+            self._writer = RunWriter(
+                path,
+                catalog,
+                self._rules,
+                catalog.published_rows(self.run_id),
+                checkpoints=self._checkpoints,
+            )
+            self.decoded = BEGINNING
+        else:
+            self._writer = RunWriter.resume(
+                path, catalog, self._rules, loaded, checkpoints=self._checkpoints
+            )
+            loaded.open_rows.clear()
+            self.decoded = loaded.position
+        self._writer.may_wait = True
 
     def read_on(self, end: RawPosition) -> tuple[list[RawLine], RawPosition]:
         """Read the group commit behind what was decoded last, from the raw log.
@@ -177,24 +285,37 @@ class Recording:
 
     def set_rules(self, rules: RollRules) -> None:
         """Close parts by other rules from now on."""
+        self._rules = rules
         self._writer.set_rules(rules)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Publish everything and give the archive free.
 
         A run that committed no `run_stop` line ends as crashed, as a rebuild will see it.
+
+        Returns
+        -------
+        bool   False where there was no room for it: the next start does it, from the raw log
         """
         try:
-            if self._writer.pipeline.run_id:
-                self._writer.finish("crashed")
+            if not self._writer.pipeline.run_id:
+                return True
+            if self._writer.is_held:
+                return False
+            self._writer.finish("crashed")
+        except (OSError, sqlite3.OperationalError) as error:
+            if not is_disk_full(error):
+                raise
+            return False
+        else:
+            return True
         finally:
-            self._leave_raw_log()
-            self._raw_log.close()
-            self.archive.close()
+            self.abandon()
 
     def abandon(self) -> None:
         """Give the archive free without publishing: the next start recovers from the raw log."""
         self._leave_raw_log()
+        self._reserve.release()
         self._raw_log.close()
         self.archive.close()
 

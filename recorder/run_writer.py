@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,9 +25,11 @@ from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
 from recorder.storage.catalog_writer import CatalogWriter
 from recorder.storage.checkpoints import Checkpoints, Loaded, OpenRows
+from recorder.storage.disk import disk
 from recorder.storage.open_parts import OpenParts, RollRules, RowsKey, skip_rows
 from recorder.storage.part_writer import Part, write_part
 from recorder.storage.raw_log import BEGINNING, RawPosition
+from recorder.storage.room import is_disk_full
 
 RowCounts = dict[RowsKey, int]
 
@@ -51,7 +54,10 @@ class RunWriter:
     pipeline : Pipeline
     checkpoints : Checkpoints or None
     lines : int             lines taken in
+    meters : Meters or None as given; put in later where what comes before was counted already
     is_held : bool          no rows are kept: see `hold`
+    may_wait : bool         a disk without room for parts is no failure: they wait
+    is_waiting : bool       they do, until this is put back
     incidents : list[str]   what could not be read, streams that had to be quarantined; for the log
     raw_position : tuple    the open raw-log segment and its durable bytes, for the checkpoint
     """
@@ -69,10 +75,12 @@ class RunWriter:
         self.checkpoints = checkpoints
         self.incidents: list[str] = []
         self.is_held = False
+        self.may_wait = False
+        self.is_waiting = False
         self.raw_position: tuple[str, int] = ("", 0)
         self._archive = archive
         self._catalog = catalog
-        self._meters = meters
+        self.meters = meters
         self._open = OpenParts(rules)
         self._to_skip: RowCounts = dict(published or {})
         self._made: Counter[RowsKey] = Counter()
@@ -198,12 +206,18 @@ class RunWriter:
         -------
         int   parts published
         """
-        if self.is_held:
+        if self.is_held or self.is_waiting:
             return 0
         keys = self._open.everything() if force else self._open.due(ts_now)
         if not keys and not force:
             return 0
-        return self._publish(keys)
+        try:
+            return self._publish(keys)
+        except (OSError, sqlite3.OperationalError) as error:
+            if not self.may_wait or not is_disk_full(error):
+                raise
+            self.is_waiting = True
+            return 0
 
     def set_rules(self, rules: RollRules) -> None:
         """Close parts by other rules from now on."""
@@ -225,8 +239,8 @@ class RunWriter:
 
     def _take(self, output: Output) -> None:
         self.incidents += output.incidents
-        if self._meters is not None:
-            self._meters.count_output(output)
+        if self.meters is not None:
+            self.meters.count_output(output)
         if self.is_held:
             return
         self._open.add(self._unpublished(output.rows))
@@ -253,14 +267,22 @@ class RunWriter:
         """Write files, then tell the catalog, in one transaction."""
         self._take(self.pipeline.extend_push_intervals())
         ts_published = wall_ns()
-        parts = [
-            write_part(self._archive, self.pipeline.run_id, rows, ts_published)
-            for key in sorted(keys)
-            for rows in self._open.peek(key)
-        ]
+        parts: list[Part] = []
         settled = {key for key in self._ledger if key in keys or key not in self._open}
-        with self._catalog.transaction():
-            self._record(parts, settled)
+        try:
+            parts.extend(
+                write_part(self._archive, self.pipeline.run_id, rows, ts_published)
+                for key in sorted(keys)
+                for rows in self._open.peek(key)
+            )
+            with self._catalog.transaction():
+                self._record(parts, settled)
+        except (OSError, sqlite3.OperationalError) as error:
+            if is_disk_full(error):
+                # Their rows are written again: nothing names these files, and nothing will.
+                for part in parts:
+                    disk().unlink(self._archive / part.row["path"], missing_ok=True)
+            raise
         self._published_lines = self.lines
         # Committed: whatever fails from here on, these rows must not be written again.
         self._open.drop(keys)
@@ -268,8 +290,8 @@ class RunWriter:
             del self._ledger[key]
         self._joined |= settled
         self._instruments.clear()
-        if self._meters is not None:
-            self._meters.count_parts(part.row for part in parts)
+        if self.meters is not None:
+            self.meters.count_parts(part.row for part in parts)
         self._catalog.publish_parquet(sparing=not self._is_finishing)
         return len(parts)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from recorder.config import Config
+from recorder.disk_policy import DiskRules
 from recorder.meters import Meters
 from recorder.pipeline.output import Command
 from recorder.pipeline.routes import Key
@@ -58,8 +59,29 @@ class Tape(Protocol):
     def set_rules(self, rules: RollRules) -> None:
         """Close parts by other rules from now on."""
 
-    def close(self) -> None:
-        """Publish every open part and let go of the archive."""
+    def pause(self, lines: list[RawLine]) -> RawPosition:
+        """Make last lines durable at the expense of the reserve; in the thread of `append`."""
+
+    def resume(self, lines: list[RawLine]) -> RawPosition:
+        """Make the reserve again, then first lines durable; in the thread of `append`.
+
+        Raises
+        ------
+        DiskFull   when there is not enough room
+        """
+
+    @property
+    def parts_held(self) -> bool:
+        """Whether no parts are published for want of room; may be read in any thread."""
+
+    def hold_parts(self) -> None:
+        """Publish no parts from now on."""
+
+    def release_parts(self) -> RawPosition:
+        """Publish parts again; return where decoding goes on, which may be an earlier place."""
+
+    def close(self) -> bool:
+        """Publish every open part and let go of the archive; say whether there was room for it."""
 
     def abandon(self) -> None:
         """Let go of the archive and publish nothing: the next start recovers."""
@@ -81,8 +103,18 @@ def open_tape(config: Config) -> Recording:
     ------
     ArchiveLocked, ArchiveUnwritable, RawLogDamaged
     """
-    settings = RecordingSettings(config.raw_log.segment_mib * MIB, roll_rules(config))
+    settings = RecordingSettings(
+        config.raw_log.segment_mib * MIB,
+        roll_rules(config),
+        reserve_bytes=config.disk.reserve_mib * MIB,
+    )
     return Recording.create(config.archive, settings)
+
+
+def disk_rules(config: Config) -> DiskRules:
+    """Return when a disk that fills up holds things back, as configured."""
+    rules = config.disk
+    return DiskRules(rules.reserve_mib * MIB, rules.parts_stop_mib * MIB, rules.resume_mib * MIB)
 
 
 def roll_rules(config: Config) -> RollRules:

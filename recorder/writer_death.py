@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from recorder.errors import RecorderError
+from recorder.errors import DiskFull, RecorderError
 
 T = TypeVar("T")
 
@@ -50,12 +50,15 @@ class WritersLife:
 
         Raises
         ------
+        DiskFull        that of the work, which is no failure: it is dealt with
         BaseException   that of the work, or of the first work that failed
         """
         if self._error is not None:
             raise self._error
         try:
             return work()
+        except DiskFull:
+            raise
         except BaseException as error:
             if self._error is None:
                 self._error = error

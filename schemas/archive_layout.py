@@ -4,6 +4,7 @@ catalog.db  catalog.parquet/<n>/<table>.parquet  catalog.parquet/CURRENT
 catalog.backup/20261122T022000.000000Z.db
 <dataset>/date=2026-11-22/symbol=BTC-USDT/<ts_first>-<ts_last>-<id>.parquet
 raw/<date>/<run_id>-<n>.jsonl.zst
+reserve            room for the last lines of a disk that is full, while a recorder runs
 checkpoints/<run_id>/<n>-<segment>.state.zst  checkpoints/<run_id>/<n>.rows.zst
 set_aside/<path>   parts that the catalog does not know and that nothing else can replace
 """
@@ -20,6 +21,7 @@ BACKUP_SUFFIX = ".db"
 RAW = "raw"
 CHECKPOINTS = "checkpoints"
 LOCK = "writer.lock"
+RESERVE = "reserve"
 SET_ASIDE = "set_aside"
 UNFINISHED_SUFFIX = ".unfinished"
 RAW_SUFFIX = ".jsonl.zst"

@@ -22,6 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from recorder.disk_policy import STAGES
 from recorder.health.readiness import READY_STATES
 from recorder.health.status import FAILED, RECORDING, Facts
 from recorder.meters import Meters, Tally
@@ -123,6 +124,7 @@ class _Families(Collector):
         yield from _gaps(view)
         yield from _durations(view.meters)
         yield from _decoding(view.facts)
+        yield from _room(view.facts)
         yield from _connections(view)
         yield from _rest(view)
         yield from _jobs(view.facts)
@@ -302,6 +304,19 @@ def _decoding(facts: Facts) -> Iterator[Metric]:
     )
     yield _counter(
         "decode_catch_ups", "Times decoding fell that far behind", _one(facts.decode_catch_ups)
+    )
+
+
+def _room(facts: Facts) -> Iterator[Metric]:
+    stages = {stage: stage == facts.disk_stage for stage in STAGES}
+    yield _gauge(
+        "disk_stage", "1 at what is done about the room on the disk", _by_word(stages), "stage"
+    )
+    yield _counter(
+        "disk_pauses", "Times recording paused because the disk was full", _one(facts.disk_pauses)
+    )
+    yield _counter(
+        "lines_dropped", "Lines never acknowledged, for want of room", _one(facts.lines_dropped)
     )
 
 

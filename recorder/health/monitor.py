@@ -18,6 +18,7 @@ from typing import Any
 from recorder.clock import monotonic_s, wall_ns
 from recorder.collector import CollectorStatus
 from recorder.decoding import Decoding
+from recorder.disk_policy import OK, DiskPolicy
 from recorder.health.metrics import Counted, View
 from recorder.health.readiness import Key
 from recorder.health.status import (
@@ -95,6 +96,7 @@ class Monitor:
         self._tape: Tape | None = None
         self._intake: Intake | None = None
         self._decoding: Decoding | None = None
+        self._disk_policy: DiskPolicy | None = None
         self._life: WritersLife | None = None
         self._collector: Callable[[], CollectorStatus] | None = None
         self._told = Told()
@@ -108,12 +110,13 @@ class Monitor:
         tape: Tape,
         intake: Intake,
         decoding: Decoding,
+        disk_policy: DiskPolicy,
         life: WritersLife,
         collector: Callable[[], CollectorStatus],
     ) -> None:
         """Look at these from now on; recording begins."""
         self._tape, self._intake, self._decoding = tape, intake, decoding
-        self._life, self._collector = life, collector
+        self._disk_policy, self._life, self._collector = disk_policy, life, collector
         self.phase = RECORDING
 
     def trouble(self) -> str:
@@ -173,6 +176,9 @@ class Monitor:
             decode_lag_s=decoding.lag_s if decoding is not None else 0.0,
             decodes_from_raw_log=decoding is not None and decoding.is_reading_raw_log,
             decode_catch_ups=decoding.catch_ups if decoding is not None else 0,
+            lines_dropped=intake.lines_dropped if intake is not None else 0,
+            disk_stage=self._disk_policy.stage if self._disk_policy is not None else OK,
+            disk_pauses=self._disk_policy.pauses if self._disk_policy is not None else 0,
             streams_age_s=monotonic_s() - told.at if told.at else 0.0,
             streams=told.streams,
             last_rows=dict(meters.last_rows),

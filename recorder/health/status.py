@@ -114,6 +114,9 @@ class Facts:
     decode_lag_lines, decode_lag_s : durable and not decoded; between their times of receipt
     decodes_from_raw_log : bool   decoding is so far behind that it reads the raw log
     decode_catch_ups : int        how often it has been
+    lines_dropped : int           for want of room on the disk; never acknowledged
+    disk_stage : str              ok, parts_held or full
+    disk_pauses : int             how often recording was paused because the disk was full
     streams_age_s : float  how old the states of the streams are: more than a moment when the
         writer was too busy to tell
     """
@@ -138,6 +141,9 @@ class Facts:
     decode_lag_s: float = 0.0
     decodes_from_raw_log: bool = False
     decode_catch_ups: int = 0
+    lines_dropped: int = 0
+    disk_stage: str = "ok"
+    disk_pauses: int = 0
     streams_age_s: float = 0.0
     streams: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
     last_rows: Mapping[Key, LastRow] = field(default_factory=dict)
@@ -165,7 +171,8 @@ class Facts:
     @property
     def is_ready(self) -> bool:
         """Whether everything wanted is recorded in step."""
-        return self.phase == RECORDING and self.writer_alive and not self.unready
+        is_recording = self.phase == RECORDING and self.writer_alive
+        return is_recording and self.disk_stage != "full" and not self.unready
 
 
 def format_health(phase: str, trouble: str) -> dict[str, Any]:
@@ -184,6 +191,8 @@ def format_readiness(facts: Facts) -> dict[str, Any]:
     said: dict[str, Any] = {"ready": facts.is_ready, "phase": facts.phase}
     if not facts.writer_alive:
         said["problem"] = facts.trouble
+    elif facts.disk_stage == "full":
+        said["problem"] = "the disk is full: recording is paused until there is room"
     said["unready"] = [
         {"symbol": symbol, "reasons": reasons} for symbol, reasons in unready.items()
     ]
@@ -221,6 +230,9 @@ def format_status(facts: Facts) -> dict[str, Any]:
             "from_raw_log": facts.decodes_from_raw_log,
             "catch_ups": facts.decode_catch_ups,
         },
+        "disk_stage": facts.disk_stage,
+        "disk_pauses": facts.disk_pauses,
+        "lines_dropped": facts.lines_dropped,
         "symbols_recorded": len(facts.symbols),
         "symbols_unsynced": len({symbol for symbol, _ in unready}),
         "streams_age_s": round(facts.streams_age_s, 1),

@@ -75,6 +75,11 @@ class Carriage:
         self._asked = {key: asked for key, asked in self._asked.items() if key[0] != connection}
         self.last_heard.pop(connection, None)
 
+    def forget_all(self) -> None:
+        """Drop what is known of every connection, when none carries anything any more."""
+        self._asked.clear()
+        self.last_heard.clear()
+
     def hear(self, connection: int, ts: int) -> None:
         """Note that a connection was heard of; a wall clock that steps back changes nothing."""
         if ts > self.last_heard.get(connection, -1):

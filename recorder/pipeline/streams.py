@@ -222,6 +222,14 @@ class Streams:
             if isinstance(push, TradeStream):
                 push.settle(ts, output, everything=True)
 
+    def pause(self, ts: int, reason: str, output: Output) -> None:
+        """Take every stream down and forget every connection: none is heard of again."""
+        for key, carriers in self.carriage.carriers.items():
+            if carriers:
+                self._down(key, ts, self.carriage.heard(key, ts), reason, output)
+                carriers.clear()
+        self.carriage.forget_all()
+
     def extend(self, output: Output) -> None:
         """Bring the intervals of streams without a book up to the last frame of their sockets."""
         for key, push in self._pushes.items():

@@ -11,7 +11,7 @@ import zstandard
 from recorder.errors import RawLogDamaged
 from recorder.raw_line import RawLine, RawLineError, decode_line
 from recorder.storage.disk import disk
-from recorder.storage.raw_log import RawPosition
+from recorder.storage.raw_log import REPACKED_MARK, RawPosition
 
 # Some group commits of a quiet market, a part of one of a busy market.
 CHUNK_BYTES = 64 * 1024
@@ -51,9 +51,10 @@ class RawLogFollower:
         OSError
         """
         while self.position.lines < end.lines:
+            file = self._open()
             at = self.position
             limit = end.offset - at.offset if at.segment == end.segment else None
-            found = self._read_frame(limit)
+            found = self._read_frame(file, limit)
             if found is not None:
                 content, size = found
                 lines = self._decode(content)
@@ -71,23 +72,30 @@ class RawLogFollower:
             self._file.close()
             self._file = None
 
-    def _read_frame(self, limit: int | None) -> tuple[bytes, int] | None:
+    def _open(self) -> BinaryIO:
+        """Return the segment of the position, open."""
+        if self._file is None:
+            self._file = disk().open(self._path_of(self.position.segment))
+            if not self.position.offset and self._file.read(len(REPACKED_MARK)) == REPACKED_MARK:
+                at = self.position
+                self.position = RawPosition(at.segment, len(REPACKED_MARK), at.lines)
+        return self._file
+
+    def _read_frame(self, file: BinaryIO, limit: int | None) -> tuple[bytes, int] | None:
         """Return the frame at the position and its size in the file; None where the file ends.
 
         Parameters
         ----------
         limit : int or None   bytes that may be looked at; None: all there are
         """
-        if self._file is None:
-            self._file = disk().open(self._path_of(self.position.segment))
-        self._file.seek(self.position.offset)
+        file.seek(self.position.offset)
         frame = zstandard.ZstdDecompressor().decompressobj()
         content: list[bytes] = []
         taken = 0
         try:
             while not frame.eof:
                 wanted = CHUNK_BYTES if limit is None else min(CHUNK_BYTES, limit - taken)
-                chunk = self._file.read(wanted) if wanted > 0 else b""
+                chunk = file.read(wanted) if wanted > 0 else b""
                 if not chunk:
                     if not taken:
                         return None

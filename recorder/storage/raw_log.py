@@ -14,7 +14,7 @@ from pathlib import Path
 import zstandard
 
 from recorder.clock import monotonic_s
-from recorder.errors import RawLogDamaged
+from recorder.errors import DiskFull, RawLogDamaged
 from recorder.raw_line import (
     RAW_LOG_DAMAGED,
     RawLine,
@@ -24,6 +24,7 @@ from recorder.raw_line import (
 )
 from recorder.storage.disk import Appender, View, disk
 from recorder.storage.durable import make_folder
+from recorder.storage.room import is_disk_full
 from schemas.archive_layout import RAW, RAW_SUFFIX, parse_raw_segment_name, raw_segment_path
 from schemas.timestamps import NS_PER_S, date_of
 
@@ -108,6 +109,7 @@ class RawLogWriter:
 
         Raises
         ------
+        DiskFull  when there is no room; nothing of the frame is left, and others may come later
         OSError   when the disk refuses; nothing of the frame counts then, and none may follow it
         """
         if self._failed:
@@ -121,9 +123,14 @@ class RawLogWriter:
             began = monotonic_s()
             self._file.sync()
             self.fsync_s = monotonic_s() - began
-        except BaseException:
+        except BaseException as error:
             self._failed = True
-            raise
+            if not is_disk_full(error):
+                raise
+            if self._file is not None:
+                self._file.cut(self.bytes)
+            self._failed = False
+            raise DiskFull(str(self._archive / self.path), f"{len(frame)} bytes") from error
         self.bytes += len(frame)
         self.lines += len(lines)
         return len(frame)
@@ -143,15 +150,19 @@ class RawLogWriter:
 
     def _open_segment(self, ts: int) -> Appender:
         self.close()
-        self._number += 1
-        self._opened_at = ts
-        self.bytes = 0
-        self.path = raw_segment_path(date_of(ts), self._run_id, self._number)
-        self._paths[self._number] = self.path
-        path = self._archive / self.path
+        number = self._number + 1
+        relative = raw_segment_path(date_of(ts), self._run_id, number)
+        path = self._archive / relative
         make_folder(path.parent)
         file = disk().append_to(path)
-        disk().sync_folder(path.parent)
+        try:
+            disk().sync_folder(path.parent)
+        except OSError:
+            file.close()
+            disk().unlink(path)
+            raise
+        self._number, self._opened_at, self.bytes, self.path = number, ts, 0, relative
+        self._paths[number] = relative
         return file
 
 

@@ -32,6 +32,7 @@ class MemoryTape:
         self.threads: set[int] = set()
         self.append_threads: set[int] = set()
         self.decoded = BEGINNING
+        self.parts_held = False
         self.lines_read_back = 0
         self.commits = 0
         self.meters = Meters()
@@ -72,6 +73,19 @@ class MemoryTape:
         assert ts_now > 0
         return 0
 
+    def pause(self, lines: list[RawLine]) -> RawPosition:
+        return self.append(lines)
+
+    def resume(self, lines: list[RawLine]) -> RawPosition:
+        return self.append(lines)
+
+    def hold_parts(self) -> None:
+        self.parts_held = True
+
+    def release_parts(self) -> RawPosition:
+        self.parts_held = False
+        return self.decoded
+
     def set_rules(self, rules: RollRules) -> None:
         self.rules = rules
 
@@ -81,9 +95,10 @@ class MemoryTape:
     def take_incidents(self) -> list[str]:
         return []
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self.threads.add(threading.get_ident())
         self.closed = True
+        return True
 
     def status(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         return self._pipeline.status()

@@ -96,7 +96,7 @@ async def _record(archive: Path, seed: int) -> tuple[int, bool]:
 def test_rows_do_not_depend_on_speed_memory_or_a_stop_far_behind(
     tmp_path: Path, expected: Path
 ) -> None:
-    read_back = unfinished = 0
+    read_back = unfinished = segments = 0
     for seed in range(12):
         archive = tmp_path / str(seed)
         lines, is_done = asyncio.run(_record(archive, seed))
@@ -105,6 +105,7 @@ def test_rows_do_not_depend_on_speed_memory_or_a_stop_far_behind(
             unfinished += 1
             Recording.create(archive, SETTINGS).close()  # the next start
         assert_same_content(archive, expected)
-        assert len(list_segments(archive)[RUN]) > 3
+        segments = max(segments, len(list_segments(archive)[RUN]))
     assert read_back > 1_000, "the raw log was read in earnest"
     assert unfinished >= 2
+    assert segments > 3

@@ -133,6 +133,28 @@ async def test_falls_back_on_the_raw_log_and_comes_back_from_it(
     assert decoding.waiting_bytes == 0
 
 
+async def test_what_comes_once_it_has_caught_up_is_not_read_back_as_well(
+    worker: ThreadPoolExecutor,
+) -> None:
+    decoder, goes_on = SlowDecoder(), threading.Event()
+    decoding = Decoding(decoder, lambda _: None, worker, WritersLife(), bytes_max=1)
+    feed = Feed(decoder, decoding)
+    feed.commit()
+    feed.commit()
+    other = asyncio.create_task(decoding.run(lambda: goes_on.wait(10)))
+    await asyncio.sleep(0)
+    decoder.permits.release(2)
+    await settle()
+    assert not decoding.is_reading_raw_log, "and another look waits behind the other work"
+    feed.commit()
+    decoder.permits.release(10)
+    goes_on.set()
+    assert await decoding.drain(5)
+    assert await other
+    assert decoder.decoded == list(range(6))
+    assert decoder.read_back == [2, 3]
+
+
 async def test_a_batch_larger_than_the_bound_is_decoded_all_the_same(
     worker: ThreadPoolExecutor,
 ) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from recorder.pipeline.output import ArmTimer, RequestBook
 from recorder.pipeline.pipeline import Pipeline
 from recorder.raw_line import RawLine
 from schemas.kucoin.market import L3Event, format_l3_event
 from schemas.kucoin.rest import BookAnswer, format_book
+from schemas.timestamps import NS_PER_S
 from tests.support.classic_shell import SYMBOL, ClassicShell
 from tests.support.market_log import PROFILE, RUN, T0
 from tests.support.pipeline_rows import Made
@@ -145,3 +147,27 @@ def test_level3_events_that_do_not_fit_are_rows_and_are_counted(
     assert [row["sequence"] for row in made.rows("l3_events", SYMBOL)] == [101, 102]
     assert made.gaps() == []
     assert made.incidents == []
+
+
+def test_a_full_disk_takes_everything_down_and_forgets_every_connection() -> None:
+    shell = ClassicShell().synced()
+    shell.match(1)
+    shell.update(102, 102, bids=[("99", "5", 102)])
+    last_good = shell.ts
+    shell.ts += NS_PER_S
+    shell.line("decision", what="paused", reason="disk_full")
+    status = shell.made.pipeline.status()
+    assert {each["state"] for each in status.values()} == {"down"}
+    assert status[SYMBOL, "l2"]["gap"] == "disk_full"
+    shell.line("decision", what="resumed", lines_dropped=7)
+    shell.line("open", connection=2)
+    shell.ts += NS_PER_S
+    armed, wanted = shell.update(120, 120, bids=[("99", "6", 120)], connection=2)
+    assert (type(armed), type(wanted)) == (ArmTimer, RequestBook)
+    shell.seed(120, request_id=wanted.request_id)
+    gaps = {gap.stream: gap for gap in shell.made.gaps()}
+    assert gaps["trades"].reason == "disk_full"
+    book = gaps["l2"]
+    assert (book.reason, book.ts_from, book.healed_by) == ("disk_full", last_good, "snapshot")
+    shell.line("close", connection=2, reason="disconnected")
+    assert shell.made.pipeline.status()[SYMBOL, "l2"]["state"] == "down", "none else carries it"

@@ -11,6 +11,7 @@ from recorder.raw_line import RawLine
 from recorder.storage import raw_follower
 from recorder.storage.raw_follower import RawLogFollower
 from recorder.storage.raw_log import BEGINNING, RawLogWriter, RawPosition
+from recorder.storage.repacking import repack
 from tests.support.market_log import T0
 
 RUN = "20261122T100000.000000Z-test-1"
@@ -69,6 +70,20 @@ def test_never_looks_behind_the_durable_end(tmp_path: Path) -> None:
         assert follower.read(end) == commit(0)
         assert follower.read(end) == []
         follower.close()
+    log.close()
+
+
+def test_a_segment_that_was_repacked_is_read_from_its_beginning(tmp_path: Path) -> None:
+    log = RawLogWriter(tmp_path, RUN, segment_bytes=200)
+    for number in range(8):
+        log.append(commit(number))
+    assert log.position.segment > 2
+    repack(tmp_path / log.path_of(1))
+    follower, lines = follow(tmp_path, log), []
+    while got := follower.read(log.position):
+        lines += got
+    assert lines == [line for number in range(8) for line in commit(number)]
+    follower.close()
     log.close()
 
 
