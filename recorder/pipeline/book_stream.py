@@ -168,11 +168,14 @@ class BookStream:
         """Note that there will be no answer: it may be asked again."""
         self._reseeding.fail()
 
-    def on_audit_asked(self, ts: int, output: Output) -> None:
-        """Copy the live book, if there is one, and want the venue's to compare it with."""
+    def on_audit_asked(self, output: Output) -> None:
+        """Copy the live book, if there is one, and want the venue's to compare it with.
+
+        One at a time: an answer that waits for the stream may be about to prove it silent.
+        """
         if self._auditing is not None:
-            self._end_audit(INCONCLUSIVE, ts, output, detail=tell_reason("asked anew"))
-        if self._is_covered:
+            output.counts["audit_under_way"] += 1
+        elif self._is_covered:
             assert self._interval is not None
             self._auditing = Auditing(self.book, Place.at_end_of(self._interval))
             output.commands.append(AskAudit(self.symbol, self.stream, self._next_ordinal))

@@ -145,10 +145,10 @@ class Streams:
         """Note that a re-seed will not be answered."""
         self.book(key).on_reseed_failed()
 
-    def audit_asked(self, key: Key, ts: int, output: Output) -> None:
+    def audit_asked(self, key: Key, output: Output) -> None:
         """Note that a book is to be compared with the venue's, behind what came before."""
         self.stitch(key, output)
-        self.book(key).on_audit_asked(ts, output)
+        self.book(key).on_audit_asked(output)
 
     def audit_answered(self, key: Key, answer: Snapshot, output: Output) -> None:
         """Hand over the venue's book of an audit."""

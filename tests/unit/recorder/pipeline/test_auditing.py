@@ -229,10 +229,17 @@ def test_an_answer_that_fails_or_cannot_be_read_ends_the_audit() -> None:
     decide(shell)
     answer(shell, b'{"code":"200000","data":{}}')
     assert why(shell) == "the answer cannot be used"
+    assert [result for result, *_ in verdicts(shell)] == ["inconclusive"] * 2
+
+
+def test_of_a_book_there_is_one_audit_at_a_time() -> None:
+    shell = ClassicShell().synced()
     decide(shell)
-    decide(shell)
-    assert why(shell) == "asked anew"
-    assert [result for result, *_ in verdicts(shell)] == ["inconclusive"] * 3
+    shell.update(102, 102, bids=[("98", "1", 102)])
+    assert decide(shell) == []
+    answer(shell, book(101))
+    assert verdicts(shell) == [("equal", 101, 40)]
+    assert shell.made.pipeline.counts["audit_under_way"] == 1
 
 
 def test_a_book_that_is_lost_meanwhile_ends_the_audit() -> None:
