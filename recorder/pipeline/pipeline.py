@@ -16,7 +16,7 @@ from recorder.pipeline.output import Counts, InstrumentSeen, InstrumentsListed, 
 from recorder.pipeline.routes import Key, can_be_symbol
 from recorder.pipeline.streams import Streams
 from recorder.pipeline.trade_stream import TRADE_STREAMS
-from recorder.raw_line import AUDIT, BACKFILL, CHECK, RAW_LOG_DAMAGED, RESEED, RawLine
+from recorder.raw_line import AUDIT, BACKFILL, CHECK, PAUSED, RAW_LOG_DAMAGED, RESEED, RawLine
 from recorder.stitch.events import Snapshot, SnapshotFailed, Timer
 from recorder.stitch.machine import BUFFER_UPDATES_MAX
 from recorder.stitch.rules import OverlapRule, StrictRule
@@ -177,6 +177,8 @@ class Pipeline:
                 streams.all_unreadable(line.ts_recv, "garbage", output)
             case what if what == CHECK:
                 streams.check(line.ts_recv, output)
+            case what if what == PAUSED:
+                streams.pause(line.ts_recv, str(fields.get("reason", "disk_full")), output)
             case what if what == AUDIT and fields.get("stream") in BOOK_STREAMS:
                 streams.audit_asked((fields["symbol"], fields["stream"]), output)
 
