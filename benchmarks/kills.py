@@ -1,6 +1,6 @@
 """Kills a recorder again and again at random moments and counts what was lost.
 
-    python benchmarks/kills.py                        300 kills, about half an hour
+    python benchmarks/kills.py                        300 kills, some forty minutes
     python benchmarks/kills.py --kills 20 --seed 7
 
 An exchange with faults on numbers every frame it sends and writes down the sum of each. This
@@ -65,6 +65,11 @@ ASK_EVERY_S = 0.01
 EARLY_SHARE = 0.15
 EARLY_S = (0.05, 2.0)
 LATER_S = (0.3, 4.0)
+# And one in so many late enough for a checkpoint to stand behind it.
+LATE_SHARE = 0.1
+LATE_S = (10.0, 18.0)
+# Parts are published all the time, so that kills meet that as well.
+PARTS = {"roll_interval_s": 2, "rows_min": 1}
 RECORDING_S = 60.0
 DATASETS = (
     "l2_updates",
@@ -93,11 +98,13 @@ class Kill:
     ts : int              ns UTC, just before the signal
     recording_s : float or None   from the start of the process to the first frame acknowledged;
         None if it was killed before
+    had_checkpoint : bool   the next start need not read all of its raw log
     """
 
     run_id: str
     ts: int
     recording_s: float | None
+    had_checkpoint: bool
 
 
 @dataclass
@@ -146,8 +153,9 @@ def kill_once(
     config: Path, log: Path, watch: Watch, draw: random.Random, early_share: float
 ) -> Kill:
     """Start a recorder, and kill it at a moment drawn at random."""
-    is_early = draw.random() < early_share
-    wait_s = draw.uniform(*(EARLY_S if is_early else LATER_S))
+    chance = draw.random()
+    is_early, is_late = chance < early_share, chance >= 1 - LATE_SHARE
+    wait_s = draw.uniform(*(EARLY_S if is_early else LATE_S if is_late else LATER_S))
     began = time.monotonic()
     process = start_recorder(config, log)
     kill_at = began + wait_s if is_early else began + RECORDING_S
@@ -172,7 +180,8 @@ def kill_once(
         watch.forget()
     if not is_early and recording_s is None:
         raise SystemExit(f"nothing was recorded within {RECORDING_S:.0f} s, see {log}")
-    return Kill(run_id, ts, recording_s)
+    checkpoints = watch.archive.glob(f"checkpoints/{run_id}/*") if run_id else ()
+    return Kill(run_id, ts, recording_s, any(checkpoints))
 
 
 def kill_again_and_again(
@@ -195,6 +204,7 @@ def kill_again_and_again(
             exchange.url,
             venue={"symbols": SYMBOLS, "streams": FEEDS},
             stitch={"first_update_timer_s": 0.3},
+            parts=PARTS,
             log={"level": "warning"},
         )
         began = time.monotonic()
@@ -409,6 +419,7 @@ def measure(
     return {
         "kills": len(done),
         "kills_before_recording": len(done) - len(starts),
+        "kills_behind_a_checkpoint": sum(kill.had_checkpoint for kill in done),
         "frames_sent": loss.sent,
         "frames_sent_per_s_connected": round(loss.sent / recorded_s) if recorded_s > 0 else None,
         "frames_acknowledged": loss.acknowledged,

@@ -17,6 +17,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("kills")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kills, "LATER_S", (0.2, 1.2))
+        patch.setattr(kills, "LATE_SHARE", 0.0)
         # Some come early: in the start of a recorder, or in the recovery of the one before.
         return folder, kills.measure(folder, kills=4, rate=250, seed=4, early_share=0.3)
 
