@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
-from recorder.errors import RawLogDamaged
+from recorder.errors import DiskFull, RawLogDamaged
 from recorder.raw_line import RAW_LOG_DAMAGED, RawLine, encode_line
 from recorder.storage import disk, raw_log
 from recorder.storage.raw_log import (
@@ -218,7 +221,7 @@ def test_nothing_is_written_behind_a_frame_that_failed(
     real = os.write
 
     monkeypatch.setattr(disk.os, "write", _fails_after(real, 10))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="Input/output error"):
         log.append(batches[1])
     monkeypatch.setattr(disk.os, "write", real)
     assert (log.lines, log.bytes) == (2, only_segment(tmp_path).path.stat().st_size - 10)
@@ -228,13 +231,77 @@ def test_nothing_is_written_behind_a_frame_that_failed(
     assert list(read_run(list_segments(tmp_path)[RUN])) == batches[:1]
 
 
-def _fails_after(real: object, size: int) -> object:
+def test_a_frame_that_finds_no_room_is_taken_back_and_others_may_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = commits(4)
+    log = RawLogWriter(tmp_path, RUN, 1 << 30)
+    log.append(batches[0])
+    place, real, sync = log.position, os.write, os.fsync
+    for fails in ("write", "fsync"):
+        with monkeypatch.context() as patch:
+            if fails == "write":
+                patch.setattr(disk.os, "write", _fails_after(real, 10, errno.ENOSPC))
+            else:
+                patch.setattr(disk.os, "fsync", _fails_once(sync, errno.EDQUOT))
+            with pytest.raises(DiskFull) as caught:
+                log.append(batches[1])
+            assert caught.value.exit_code == 3
+        assert log.position == place
+        assert only_segment(tmp_path).path.stat().st_size == place.offset
+    log.append(batches[2])
+    assert log.position.lines == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.os, "write", _fails_after(real, 10, errno.ENOSPC))
+        patch.setattr(disk.os, "ftruncate", _fails_once(os.ftruncate, errno.EIO))
+        with pytest.raises(OSError, match="Input/output error"):
+            log.append(batches[1])
+    with pytest.raises(OSError, match="failed before"):
+        log.append(batches[3])
+    log.close()
+    assert list(read_run(list_segments(tmp_path)[RUN])) == [batches[0], batches[2]]
+
+
+@pytest.mark.parametrize("fails", ["open", "fsync"])
+def test_a_segment_that_finds_no_room_to_begin_begins_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    batches = commits(3)
+    log = RawLogWriter(tmp_path, RUN, segment_bytes=1)
+    log.append(batches[0])
+    place = log.position
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.os, fails, _fails_once(getattr(os, fails), errno.ENOSPC))
+        with pytest.raises(DiskFull):
+            log.append(batches[1])
+    assert log.position == place
+    log.append(batches[1])
+    log.append(batches[2])
+    log.close()
+    segments = list_segments(tmp_path)[RUN]
+    assert [segment.number for segment in segments] == [1, 2, 3]
+    assert list(read_run(segments)) == batches
+
+
+def _fails_once(real: Callable[..., Any], error: int) -> Callable[..., Any]:
+    calls = []
+
+    def fail(*values: Any) -> Any:
+        if not calls:
+            calls.append(1)
+            raise OSError(error, os.strerror(error))
+        return real(*values)
+
+    return fail
+
+
+def _fails_after(real: object, size: int, error: int = errno.EIO) -> object:
     """Return a write that takes `size` bytes and then no more."""
     calls = []
 
     def write_some(descriptor: int, data: bytes) -> int:
         if calls:
-            raise OSError(28, "No space left on device")
+            raise OSError(error, os.strerror(error))
         calls.append(1)
         return real(descriptor, data[:size])  # type: ignore[operator]
 
