@@ -67,6 +67,7 @@ class CollectorStatus:
     reconnects : Mapping     reason → connections that ended or never were
     rotations, rotations_failed : int   handovers to a connection with a new token
     rest : Mapping           pool → what it has spent and met with
+    audit_interval_s : float   seconds between audits of a book; 0: none by schedule
     """
 
     connections: tuple[ConnectionStatus, ...]
@@ -79,6 +80,7 @@ class CollectorStatus:
     rotations: int
     rotations_failed: int
     rest: Mapping[str, PoolStatus]
+    audit_interval_s: float = 0.0
 
 
 class Collector:
@@ -244,6 +246,7 @@ class Collector:
             rotations=self._counts.rotations,
             rotations_failed=self._counts.rotations_failed,
             rest=self._client.status(),
+            audit_interval_s=self._audit_rules.interval_s,
         )
 
     def carry_out(self, command: Command) -> None:

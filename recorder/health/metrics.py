@@ -27,6 +27,7 @@ from recorder.health.readiness import READY_STATES
 from recorder.health.status import FAILED, RECORDING, Facts
 from recorder.meters import Meters, Tally
 from recorder.pipeline.missed_trades import OUTCOMES as BACKFILL_OUTCOMES
+from recorder.pipeline.output import AUDIT_RESULTS
 from recorder.transport.keeper import RECONNECT_REASONS
 from recorder.transport.rest_rules import OUTCOMES
 from schemas.datasets import BOOK_STREAMS, GAP_REASONS
@@ -69,6 +70,7 @@ class Counted:
     reconnects : mapping        reason → connections that were lost
     rotations : int             connections replaced before their token ended
     api_key_can_trade : bool    the key in use may do more than read
+    audit_interval_s : float    seconds between audits of a book; 0: none by schedule
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Counted:
     reconnects: Mapping[str, int] = field(default_factory=dict)
     rotations: int = 0
     api_key_can_trade: bool = False
+    audit_interval_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class _Families(Collector):
         yield from _streams(view.facts)
         yield from _books(view.facts)
         yield from _gaps(view)
+        yield from _audits(view)
         yield from _durations(view.meters)
         yield from _decoding(view.facts)
         yield from _room(view.facts)
@@ -271,6 +275,32 @@ def _gaps(view: View) -> Iterator[Metric]:
         "Holes in what was told of trades, by what became of them",
         _by_word(backfills),
         "outcome",
+    )
+
+
+def _audits(view: View) -> Iterator[Metric]:
+    meters, facts = view.meters, view.facts
+    books = [key for key in facts.wanted if key[1] in BOOK_STREAMS]
+    audits = {(stream, result): 0 for _, stream in books for result in AUDIT_RESULTS}
+    audits |= dict(meters.audits)
+    yield _counter(
+        "audits", "Books compared with the exchange's, by outcome", audits, "stream", "result"
+    )
+    last = dict(meters.last_audits)
+    ages: dict[str, float] = {}
+    for key in books:
+        age_s = (facts.ts - last.get(key, facts.ts_start)) / NS_PER_S
+        ages[key[1]] = max(ages.get(key[1], 0.0), age_s)
+    yield _gauge(
+        "audit_age_seconds",
+        "Longest time since a book was compared to an end, or since the start",
+        _by_word(ages),
+        "stream",
+    )
+    yield _gauge(
+        "audit_interval_seconds",
+        "Time between audits of one book as configured; 0 for none",
+        _one(view.counted.audit_interval_s),
     )
 
 

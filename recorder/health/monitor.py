@@ -149,7 +149,12 @@ class Monitor:
             for outcome, count in status.requests.items()
         }
         return Counted(
-            told.counts, requests, venue.reconnects, venue.rotations, self.api_key_can_trade
+            told.counts,
+            requests,
+            venue.reconnects,
+            venue.rotations,
+            self.api_key_can_trade,
+            venue.audit_interval_s,
         )
 
     def _facts(self, told: Told, meters: Meters, venue: CollectorStatus | None) -> Facts:
