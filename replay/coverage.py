@@ -129,7 +129,8 @@ def _span(snapshot: Snapshot, ts_from: int | None, ts_to: int | None) -> Span:
 
 def _time(intervals: list[Interval], gaps: list[Gap], span: Span, end: int) -> Days:
     days: Days = {}
-    known, unknown = [(i.ts_from, i.ts_to) for i in intervals], []
+    known = [(i.ts_from, i.ts_to) for i in intervals]
+    unknown: list[Span] = []
     for gap in gaps:
         until = max(gap.ts_to if gap.ts_to is not None else end, gap.ts_from)
         (known if gap.healed_by == "backfill" else unknown).append((gap.ts_from, until))

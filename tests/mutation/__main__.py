@@ -25,6 +25,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.abc import Loader, MetaPathFinder
+from itertools import islice
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -99,12 +100,14 @@ def _killer(module: Path, mutant: Mutant, tests: tuple[str, ...], timeout_s: flo
 @click.argument("module", type=click.Path(exists=True, path_type=Path))
 @click.option("--tests", multiple=True, required=True, help="Folder or file; may be repeated.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds a test run may take.")
+@click.option("--every", default=1, show_default=True, help="Take each Nth mutant only.")
 @click.option("--seconds", type=float, help="Stop after so long.")
 @click.option("--output", type=click.Path(path_type=Path), help="One JSON line a mutant.")
 def main(
     module: Path,
     tests: tuple[str, ...],
     timeout: float,
+    every: int,
     seconds: float | None,
     output: Path | None,
 ) -> None:
@@ -119,7 +122,7 @@ def main(
     known = _known(output, module)
     stop = time.monotonic() + seconds if seconds is not None else float("inf")
     counts = {"killed": 0, "survived": 0}
-    for number, mutant in enumerate(mutants(source)):
+    for number, mutant in islice(enumerate(mutants(source)), None, None, every):
         if number not in known:
             if time.monotonic() > stop:
                 click.echo(f"stopped at mutant {number}", err=True)

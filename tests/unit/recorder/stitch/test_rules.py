@@ -69,3 +69,14 @@ def test_count_following_takes_a_whole_long_run(rule):
     assert rule.count_following(10, numbers, numbers) == 100_000
     assert rule.count_following(9, numbers, numbers) == 0
     assert rule.count_following(10, numbers[:0], numbers[:0]) == 0
+
+
+def test_only_overlapping_messages_tell_again():
+    assert StrictRule.tells_again is False
+    assert OverlapRule.tells_again is True
+
+
+@BOTH
+def test_a_message_of_nothing_new_ends_the_count(rule):
+    starts, ends = np.array([11, 12, 12]), np.array([11, 12, 12])
+    assert rule.count_following(10, starts, ends) == 2
