@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,9 +18,23 @@ from recorder.storage import checkpoints
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.checkpoints import CheckpointRules
 from recorder.storage.open_parts import RollRules
-from recorder.storage.raw_log import list_segments, read_run
+from recorder.storage.raw_log import is_repacked, list_segments, read_run
+from recorder.verification import verify
 from schemas.archive_layout import CHECKPOINTS
+from tests.support import jobs_archive
 from tests.support.archive_content import archive_rows, assert_same_content, table_rows
+from tests.support.jobs_archive import (
+    KEEP_TWO_DAYS,
+    NEXT_RUN,
+    NOW,
+    days_log,
+    record,
+    run_compaction,
+    run_removal,
+    run_repack,
+    run_retention,
+    start_recording,
+)
 from tests.support.kill_points import Killed, KillPoints
 from tests.support.market_log import MIDNIGHT, RUN, Story, market_log, split_batches
 
@@ -287,6 +302,53 @@ def test_trimmed_and_without_a_checkpoint_a_run_ends_at_what_is_published(
     (run,) = table_rows(archive, "runs")
     assert run["stop_reason"] == "crashed"
     assert _start_again(archive) == []  # and that was that
+
+
+def test_every_job_beside_a_run_that_crashes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention trims its raw log before its oldest checkpoint; places in the rest stay good."""
+    rules = replace(jobs_archive.SETTINGS, checkpoints=CheckpointRules(120, 3600, 0))
+    monkeypatch.setattr(jobs_archive, "SETTINGS", rules)
+    lines = days_log(Story(8, steps=80, chance=0.02, stops=False))
+    archive = tmp_path / "archive"
+    tape = start_recording(archive)
+    fourth = next(n for n, line in enumerate(lines) if line.ts_recv > NOW - 36 * 3600 * 10**9)
+    for at in range(0, fourth, 30):
+        tape.commit(lines[at : min(at + 30, fourth)])
+    needed = checkpoints.first_needed_segment(archive, RUN, default=0)
+    every_segment = [segment.number for segment in list_segments(archive)[RUN]]
+    assert 1 < needed < every_segment[-1]
+    assert run_compaction(tape.archive, NOW) > 0
+    kept = dict.fromkeys(KEEP_TWO_DAYS.days, 3)
+    planned = run_retention(tape.archive, replace(KEEP_TWO_DAYS, days=kept, raw_days=1))
+    left = [segment.number for segment in list_segments(archive)[RUN]]
+    assert left[0] <= needed
+    assert len(left) < len(every_segment)
+    assert {row["dataset"] for row in planned.removals} > {"raw"}
+    run_removal(tape.archive)
+    run_repack(tape.archive)
+    repacked = {s.number for s in list_segments(archive)[RUN] if is_repacked(s.path)}
+    assert repacked == set(left[: left.index(needed)])
+    for at in range(fourth, len(lines), 30):
+        tape.commit(lines[at : at + 30])
+    tape.abandon()
+    tape = start_recording(archive, NEXT_RUN)
+    tape.abandon()
+    (recovered,) = tape.recovered
+    assert recovered.checkpoint_lines + recovered.lines == len(lines)
+    assert recovered.damage == ""
+    # The same without a crash: recorded whole, then the jobs.
+    expected = tmp_path / "expected"
+    record(expected, lines, ends=False)
+    start_recording(expected, NEXT_RUN).abandon()
+    with ArchiveFolder(expected) as folder:
+        run_retention(folder, replace(KEEP_TWO_DAYS, days=kept))
+        run_removal(folder)
+    rows, wanted = archive_rows(archive), archive_rows(expected)
+    assert rows.keys() == wanted.keys()
+    assert all(rows[key].equals(table) for key, table in wanted.items())
+    assert verify(archive, with_books=False).problems == []
 
 
 def test_a_run_that_ends_leaves_no_checkpoint(tmp_path: Path) -> None:
