@@ -17,10 +17,13 @@ from recorder.errors import DiskFull, RawLogDamaged
 from recorder.raw_line import RAW_LOG_DAMAGED, RawLine, encode_line
 from recorder.storage import disk, raw_log
 from recorder.storage.raw_log import (
+    BEGINNING,
     RawLogWriter,
+    RawPosition,
     RawSegment,
     cut_torn_tail,
     list_segments,
+    read_from,
     read_run,
 )
 from schemas.timestamps import NS_PER_S
@@ -124,6 +127,39 @@ def test_what_was_durable_is_never_cut(tmp_path: Path) -> None:
         cut_torn_tail(segment, ends[-1])
     assert raised.value.offset == ends[-2]
     assert segment.path.stat().st_size == len(whole) - 3
+
+
+def test_reading_begins_at_any_place_between_two_frames(tmp_path: Path) -> None:
+    batches = commits(9)
+    log = RawLogWriter(tmp_path, RUN, 300)
+    places = [log.position]
+    for batch in batches:
+        log.append(batch)
+        places.append(log.position)
+    log.close()
+    segments = list_segments(tmp_path)[RUN]
+    assert len(segments) > 2
+    assert places[0] == BEGINNING
+    for number, place in enumerate(places):
+        assert place.lines == 2 * number
+        assert list(read_from(segments, place)) == batches[number:]
+        needed = [segment for segment in segments if segment.number >= place.segment]
+        assert list(read_from(needed, place)) == batches[number:]
+    # The end of a segment and the beginning of the next are one place.
+    assert list(read_from(segments, RawPosition(2, 0, 0)))[-1] == batches[-1]
+
+
+def test_a_torn_tail_is_looked_for_from_a_place_on(tmp_path: Path) -> None:
+    ends = write(tmp_path, commits())
+    segment = only_segment(tmp_path)
+    whole = bytearray(segment.path.read_bytes())
+    whole[ends[0] + 6] ^= 0x40  # damage before the place is another's business
+    segment.path.write_bytes(whole[:-3])
+    with pytest.raises(RawLogDamaged):
+        cut_torn_tail(segment)
+    assert cut_torn_tail(segment, ends[1], ends[1]) == ends[3] - 3 - ends[2]
+    assert segment.path.stat().st_size == ends[2]
+    assert cut_torn_tail(segment, ends[2], ends[2]) == 0
 
 
 @pytest.mark.parametrize("frame", [0, 1, 2])
