@@ -33,12 +33,16 @@ class Schedule:
             self.lines.append,
             PROFILE,
             lambda: self.keys,
-            lambda key: self.rows.get(key),
+            self.last_row,
             lambda: self.healing,
             rules,
             random.Random(1),
             log,
         )
+
+    def last_row(self, key: tuple[str, str]) -> int | None:
+        """Return when the newest row of a book came."""
+        return self.rows.get(key)
 
     def pass_time(self, seconds: int, *, trading: bool = True) -> list[tuple[int, str]]:
         """Let seconds pass; return (second, symbol) of each audit begun."""

@@ -261,3 +261,26 @@ def test_a_fork_knows_as_much():
     copy = book.fork()
     copy.apply(columns((41, BID, 1000, 0)))
     assert (copy.known_left, book.known_left, copy.known_bid_from) == (1, 2, (990, 2))
+
+
+def test_a_comparison_counts_what_both_know_and_changes_nothing():
+    whole, partial = small_book(), partial_book()
+    before = levels(whole)
+    assert whole.compare(small_book()) == whole.levels
+    assert levels(whole) == before
+    assert partial.compare(partial_book()) == partial._known_bids + partial._known_asks
+    other = small_book()
+    other._bids[max(other._bids)] += 1
+    with pytest.raises(BooksDiffer):
+        whole.compare(other)
+
+
+def test_a_cross_counts_only_where_both_touches_are_known():
+    book = L2Book()
+    book.load(columns((0, BID, 100, 1), (0, ASK, 110, 1)), 5, (90, 2), (120, 2))
+    assert not book.known_crossed
+    book.apply(columns((6, BID, 115, 1)))
+    assert book.known_crossed
+    book.load(columns((0, BID, 130, 1), (0, ASK, 125, 1)), 7, (90, 2), (120, 2))
+    assert book.crossed
+    assert not book.known_crossed

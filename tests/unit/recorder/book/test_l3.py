@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recorder.book import BookOverflow, L2Book, L3Book
+from recorder.book import BookOverflow, BooksDiffer, L2Book, L3Book
 
 BID, ASK, NONE = 0, 1, -1
 NOTHING = (0, -1)
@@ -259,3 +259,38 @@ def test_same_orders_compares_values_and_queues():
     assert not book.same_orders(small_book())
     crossed = after(opened(41, "f", BID, 110, 1))
     assert crossed.crossed
+
+
+def test_equal_books_are_compared_order_by_order():
+    book = small_book()
+    assert book.compare(small_book()) == 5
+    assert L3Book().compare(L3Book()) == 0
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([event(41, "done", "c")], (BID, "9", "c with 1 at place 1", "nobody at place 1")),
+        (
+            [event(41, "change", "b", size=(2, 0))],
+            (BID, "10", "b with 3 at place 2", "b with 2 at place 2"),
+        ),
+        ([opened(41, "a", BID, 100, 5)], (BID, "10", "a with 5 at place 1", "b with 3 at place 1")),
+        ([opened(41, "f", ASK, 105, 7)], (ASK, "10.5", "nobody at place 1", "f with 7 at place 1")),
+    ],
+)  # fmt: skip
+def test_the_first_order_that_differs_is_named(events, told):
+    mine, theirs = small_book(), small_book()
+    theirs.apply(columns(*events))
+    with pytest.raises(BooksDiffer) as caught:
+        mine.compare(theirs)
+    found = caught.value
+    assert (found.side, found.price, found.mine, found.theirs) == told
+    assert orders(mine) == orders(small_book())
+
+
+def test_a_crossed_book_is_crossed_wherever_it_is_known():
+    book = small_book()
+    assert not book.known_crossed
+    book.apply(columns(opened(41, "f", BID, 110, 1)))
+    assert book.known_crossed
