@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from recorder import live
 from recorder.decoding import Decoding
+from recorder.health import monitor
 from recorder.pipeline.output import ArmTimer, Command, RequestBook
 from recorder.raw_line import RawLine
+from recorder.rebuilding import rebuild
+from recorder.run_writer import RunWriter
+from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import RawPosition
 from recorder.writer_death import WriterDied, WritersLife
+from tests.support.archive_content import archive_rows, assert_same_content, table_rows
+from tests.support.fake_venue import FakeVenue
+from tests.support.live_recorder import BTC, LiveRecorder, live_recorder, make_config, until
 
 SIZE = 100  # bytes of a batch in memory, as these tests say it
 
@@ -245,3 +258,87 @@ async def test_a_hang_shows_in_the_age_of_its_batch(worker: ThreadPoolExecutor) 
     decoder.permits.release(1)
     assert await decoding.drain(5)
     assert decoding.batch_age_s == 0.0
+
+
+class SlowWriter:
+    """Makes a run's writer wait before each batch, while told so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        process = RunWriter.process
+
+        def wait_first(writer: RunWriter, *values: Any, **named: Any) -> list[Command]:
+            time.sleep(self.seconds)
+            return process(writer, *values, **named)
+
+        monkeypatch.setattr(RunWriter, "process", wait_first)
+        monkeypatch.setattr(live, "Decoding", partial(Decoding, bytes_max=4_000))
+        monkeypatch.setattr(monitor, "STREAMS_FRESH_S", 0.0)
+
+
+async def fall_behind(recorder: LiveRecorder, venue: FakeVenue) -> int:
+    """Publish until the raw log is read back; return the book's sequence."""
+    for _ in range(400):
+        last = await venue.publish_l2(BTC)
+        await asyncio.sleep(0.002)
+        if last % 20:
+            continue
+        if (await recorder.status())["decode"]["from_raw_log"]:
+            return last
+    pytest.fail("it never fell behind")
+
+
+async def test_a_slow_writer_costs_neither_durability_nor_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, slow = tmp_path / "archive", SlowWriter(monkeypatch)
+    async with FakeVenue([BTC]) as venue:
+        async with live_recorder(make_config(venue.url, archive)) as recorder:
+            slow.seconds = 0.1
+            await fall_behind(recorder, venue)
+            before = (await recorder.status())["connections"][0]
+            assert before["frames"] - before["durable"] < 40, "acknowledged all the same"
+            for _ in range(50):
+                last = await venue.publish_l2(BTC)
+            decode = (await recorder.status())["decode"]
+            assert decode["lag_lines"] >= 20
+            assert decode["lag_s"] > 0
+            assert decode["catch_ups"] == 1
+            slow.seconds = 0.0
+
+            async def caught_up() -> bool:
+                status = await recorder.status()
+                is_there = (await recorder.stream(BTC))["sequence"] == last
+                return is_there and not status["decode"]["from_raw_log"]
+
+            await until(caught_up, "the newest change")
+            assert len(venue.sockets) == 1
+        assert len(venue.connected_at) == 1, "the connection never noticed"
+    assert table_rows(archive, "gaps") == []
+    rebuild(archive, tmp_path / "rebuilt", RollRules())
+    assert_same_content(tmp_path / "rebuilt", archive)
+
+
+async def test_a_stop_far_behind_leaves_the_rest_to_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, slow = tmp_path / "archive", SlowWriter(monkeypatch)
+    monkeypatch.setattr(live, "DECODE_PATIENCE_S", 0.05)
+    async with FakeVenue([BTC]) as venue:
+        config = make_config(venue.url, archive)
+        with capture_logs() as said:
+            async with live_recorder(config) as recorder:
+                slow.seconds = 0.1
+                last = await fall_behind(recorder, venue)
+        (told,) = [line for line in said if line["log_level"] == "critical"]
+        assert told["lines_left"] > 0
+        slow.seconds = 0.0
+        rebuild(archive, tmp_path / "rebuilt", RollRules())
+        async with live_recorder(config):
+            pass
+    rows = archive_rows(archive)
+    for key, table in archive_rows(tmp_path / "rebuilt").items():
+        assert rows[key].equals(table)
+    sequences = [n for key, t in rows.items() if key[0] == "l2_updates" for n in t["sequence"]]
+    assert last in [n.as_py() for n in sequences]
+    assert [run["stop_reason"] for run in table_rows(archive, "runs")] == ["stopped"] * 2
