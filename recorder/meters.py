@@ -92,6 +92,8 @@ class Meters:
     last_audits : dict      by (symbol, stream): when a book was last compared to an end, ns
     reseeds : int           partial books that were asked for again because the price walked away
     commit_s, fsync_s, durable_lag_s : Tally
+    checkpoint_s : Tally    what each checkpoint took, also one that the disk refused
+    checkpoints_refused : int
     venue_lag_s : dict      by stream: from the venue's clock to ours
     last_rows : dict        by (symbol, stream)
     ts_frame : int          when the newest frame was received, ns UTC; 0 before the first
@@ -113,6 +115,8 @@ class Meters:
         self.reseeds = 0
         self.commit_s = Tally(WRITE_BOUNDS_S)
         self.fsync_s = Tally(WRITE_BOUNDS_S)
+        self.checkpoint_s = Tally(WRITE_BOUNDS_S)
+        self.checkpoints_refused = 0
         self.durable_lag_s = Tally(LAG_BOUNDS_S)
         self.venue_lag_s: dict[str, Tally] = {}
         self.last_rows: dict[Key, LastRow] = {}

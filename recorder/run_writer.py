@@ -93,6 +93,8 @@ class RunWriter:
         # The catalog calls a run ended only together with its last rows: a start that finds it
         # ended looks no further.
         self._is_finishing = False
+        if checkpoints is not None:
+            checkpoints.begin_anew(0)
 
     @property
     def open_bytes(self) -> int:
@@ -130,6 +132,8 @@ class RunWriter:
         if row is not None:
             writer.raw_position = (row["raw_path"], row["raw_bytes"])
             writer._published_lines = row["lines"]
+        if checkpoints is not None:
+            checkpoints.begin_anew(writer.lines)
         writer._open.take_back(loaded.open_rows)
         return writer
 
@@ -179,6 +183,10 @@ class RunWriter:
             # The raw log has it all: a start would take longer, and loses nothing.
             self.incidents.append(f"no checkpoint: {error}")
             return False
+        finally:
+            if self.meters is not None:
+                self.meters.checkpoint_s.add(self.checkpoints.seconds)
+                self.meters.checkpoints_refused = self.checkpoints.failures
         return True
 
     def _open_rows(self) -> list[OpenRows]:

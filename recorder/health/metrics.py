@@ -313,6 +313,14 @@ def _durations(meters: Meters) -> Iterator[Metric]:
 
     yield histogram("commit_seconds", "Group commits, fsync included", {"": meters.commit_s})
     yield histogram("fsync_seconds", "Fsyncs of the raw log", {"": meters.fsync_s})
+    yield histogram(
+        "checkpoint_seconds", "Checkpoints, those refused included", {"": meters.checkpoint_s}
+    )
+    yield _counter(
+        "checkpoints_refused",
+        "Checkpoints that the disk refused",
+        _one(meters.checkpoints_refused),
+    )
     yield histogram("durable_lag_seconds", "From receipt to disk", {"": meters.durable_lag_s})
     yield histogram(
         "venue_lag_seconds",

@@ -178,6 +178,11 @@ class Checkpoints:
             (self._folder / name, _chain_of(self._folder / name)) for name in _states(self._folder)
         )
 
+    def begin_anew(self, lines: int) -> None:
+        """Note that the writer goes on behind so many lines; the next one holds all open rows."""
+        self._tried_lines = lines
+        self._in_files, self._chain, self._chain_rows = {}, [], 0
+
     def is_due(self, lines: int) -> bool:
         """Say whether to write one behind so many lines of the run."""
         more = lines - self._tried_lines

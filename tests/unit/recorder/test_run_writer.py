@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recorder.meters import Meters
 from recorder.pipeline.output import Command
 from recorder.raw_line import RawLine
 from recorder.run_writer import RunWriter
@@ -40,21 +41,19 @@ class Tape:
         self.writer.raw_position = (self.raw_log.path, self.raw_log.bytes)
         return self.writer.process(lines, self.raw_log.position)
 
-    def resume(self) -> RawPosition:
+    def resume(self, *, may_refuse: bool = False) -> RawPosition:
         """Go on with another writer at the last checkpoint, and take in what came behind it."""
         archive, catalog = self.folder.path, self.folder.catalog
         segments = list_segments(archive)[RUN]
         refused: list[str] = []
         loaded = load_checkpoint(archive, catalog, RUN, segments, refused.append)
-        assert refused == []
+        assert may_refuse == bool(refused)
         assert loaded is not None
         self.writer = RunWriter.resume(
             archive, catalog, self.rules, loaded, checkpoints=self.checkpoints
         )
-        lines = loaded.position.lines
         for commit in read_from(segments, loaded.position):
-            lines += len(commit)
-            self.writer.process(commit, RawPosition(segments[-1].number, 0, lines))
+            self.writer.process(commit, self.raw_log.position)
         return loaded.position
 
     def close(self) -> None:
@@ -181,6 +180,46 @@ def test_a_disk_that_refuses_a_checkpoint_stops_nothing(
 
 def _full(_: Path) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_checkpoints_are_counted(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
+    meters = tape.writer.meters = Meters()
+    for number, batch in enumerate(_batches()[:3]):
+        tape.commit(batch)
+        with monkeypatch.context() as patch:
+            if number == 1:
+                patch.setattr("recorder.storage.checkpoints.publish_file", _full)
+            assert tape.writer.checkpoint() == (number != 1)
+    assert meters.checkpoint_s.cumulative[-1] == ("+Inf", 3)
+    assert meters.checkpoint_s.sum_s > 0
+    assert meters.checkpoints_refused == 1
+
+
+def test_one_that_resumed_holds_all_open_rows_whatever_became_of_older_files(
+    tmp_path: Path, tape: Tape
+) -> None:
+    batches = _batches()
+    half = len(batches) // 2
+    for at, batch in enumerate(batches[:half]):
+        tape.commit(batch)
+        if at >= half - 2:
+            assert tape.writer.checkpoint()
+    folder = tape.folder.path / CHECKPOINTS / RUN
+    newest = sorted(folder.glob("*.rows.zst"))[-1]
+    newest.unlink()
+    tape.resume(may_refuse=True)
+    assert tape.writer.checkpoint()
+    for path in sorted(folder.iterdir())[:-2]:
+        path.unlink()
+    tape.resume()
+    for batch in batches[half:]:
+        tape.commit(batch)
+    tape.close()
+    other = Tape(tmp_path / "whole")
+    for batch in batches:
+        other.commit(batch)
+    other.close()
+    assert_same_content(tape.folder.path, other.folder.path)
 
 
 def test_a_run_that_ended_has_no_checkpoint(tape: Tape) -> None:

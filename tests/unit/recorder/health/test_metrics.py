@@ -29,6 +29,7 @@ NAMES = re.findall(r"\w+", """
 frames_received_total frames_durable_total raw_lines_total raw_bytes_total rows_total
 parts_published_total part_bytes_total gaps_total gaps_open resyncs_total reseeds_total
 stream_states symbols_recorded symbols_unsynced commit_seconds_bucket fsync_seconds_bucket
+checkpoint_seconds_bucket checkpoints_refused_total
 venue_lag_seconds_bucket durable_lag_seconds_bucket intake_queue_lines intake_queue_bytes
 decode_lag_lines decode_lag_seconds decode_from_raw_log decode_catch_ups_total
 rest_requests_total rest_budget_used_ratio rest_paused_seconds connections_open
