@@ -29,7 +29,7 @@ from recorder.stitch import (
     WriteSnapshot,
     WriteUpdates,
 )
-from recorder.stitch.machine import EPOCH_NUMBERS
+from recorder.stitch.machine import EPOCH_NUMBERS, Counters
 
 UP = StreamUp(ts_recv=1)
 
@@ -616,3 +616,15 @@ def test_how_far_below_the_last_one_a_book_begins_a_series(below, epochs):
     machine.handle(snapshot(FAR - below, 2, ts=210))
     assert machine.last_sequence == FAR - below
     assert machine.counters.epochs == epochs
+
+
+def test_nothing_is_counted_before_anything_happened():
+    assert set(asdict(Counters()).values()) == {0}
+
+
+def test_a_failed_request_is_counted_once_and_asked_again():
+    machine = stitcher()
+    for event in (UP, Timer(2, 1), SnapshotFailed(3, 1)):
+        machine.handle(event)
+    assert machine.counters.snapshots_failed == 1
+    assert machine.counters.snapshots_requested == 2
