@@ -115,7 +115,7 @@ class Soak:
             self._url,
             venue={"symbols": names(SYMBOLS), "streams": ["level2"]},
             # Published sooner than usual, so that what open parts hold is soon at its level.
-            parts={"roll_interval_s": 120},
+            parts={"roll_interval_s": 60},
             log={"level": "warning"},
         )
         with self._log.open("ab") as log:
