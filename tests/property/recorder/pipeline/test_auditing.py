@@ -7,6 +7,7 @@ made of them does not depend on how the lines were batched.
 from __future__ import annotations
 
 import random
+from io import BytesIO
 from typing import Any
 
 from hypothesis import Phase, given, settings
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from recorder.book import L2Book, L3Book
 from recorder.pipeline.output import AskAudit, Audited, Output, Reseed, Resubscribe
+from recorder.pipeline.pipeline import Pipeline
+from recorder.pipeline.state import put_away, take_up
 from recorder.raw_line import AUDIT, CHECK
 from schemas.kucoin.rest import BookAnswer, format_book
 from tests.support.classic_log import SYMBOL, URL, ClassicLog, ClassicStory, best
@@ -120,6 +123,25 @@ classic = st.builds(
     walk=st.sampled_from((1, 3, 8)),
     loses=st.booleans(),
 )
+
+
+@given(st.integers(0, 10_000), st.integers(0, 1_000))
+@settings(max_examples=6, deadline=None, phases=PHASES, derandomize=True)
+def test_an_audit_under_way_survives_being_put_away(seed: int, draw: int) -> None:
+    lines = AuditedClassic(ClassicStory(seed, chance=0.03), chance=0.3).write()
+    in_one_go = make([lines])
+    made = Made(Pipeline())
+    for batch in split_batches(lines, random.Random(draw), 60):
+        made.take(made.pipeline.feed(batch))
+        file = BytesIO()
+        put_away((made.pipeline, list(made.ledger.values())), file)
+        file.seek(0)
+        made.pipeline, entries = take_up(file)
+        made.ledger = {id(entry): entry for entry in entries}
+    assert results(made)
+    assert all_but_reseeds(made) == all_but_reseeds(in_one_go)
+
+
 whole = st.builds(
     Story,
     steps=st.just(100),
