@@ -22,6 +22,7 @@ from recorder.pipeline.book_stream import BookStream
 from recorder.pipeline.streams import tally_of
 from recorder.stitch.rules import StrictRule
 from schemas.datasets import BOOK_STREAMS, GAP_REASONS
+from schemas.timestamps import NS_PER_S
 from tests.support.health_facts import make_facts
 
 # The contract with dashboards and alerts: every family, by the name it has in a query.
@@ -162,6 +163,25 @@ def test_what_is_shown_of_books_is_all_that_they_count() -> None:
     for stream in BOOK_STREAMS:
         counted |= tally_of(BookStream("A-B", stream, StrictRule(), 10)).keys()
     assert shown | elsewhere == counted
+
+
+def test_audits_are_counted_from_zero_and_the_oldest_is_shown() -> None:
+    facts = make_facts(symbols=("A-B", "C-D"), feeds=("level2", "match"))
+    meters = Meters()
+    meters.audits["l2", "equal"] = 3
+    meters.last_audits = {("A-B", "l2"): facts.ts - 5 * NS_PER_S}
+    found = scrape(View(facts, meters, Counted(audit_interval_s=60.0)))
+    results = {
+        result: found["booktape_audits_total", (("result", result), ("stream", "l2"))]
+        for result in ("equal", "unequal", "inconclusive")
+    }
+    assert results == {"equal": 3, "unequal": 0, "inconclusive": 0}
+    since_start = (facts.ts - facts.ts_start) / NS_PER_S
+    assert found["booktape_audit_age_seconds", (("stream", "l2"),)] == since_start, "of C-D"
+    meters.last_audits["C-D", "l2"] = facts.ts - 2 * NS_PER_S
+    found = scrape(View(facts, meters, Counted(audit_interval_s=60.0)))
+    assert found["booktape_audit_age_seconds", (("stream", "l2"),)] == 5.0
+    assert found["booktape_audit_interval_seconds", ()] == 60.0
 
 
 def test_histograms_are_cumulative_and_count_every_value() -> None:
