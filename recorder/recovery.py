@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from recorder.clock import wall_ns
 from recorder.errors import RawLogDamaged
 from recorder.logs import get_log
 from recorder.pipeline.pipeline import PipelineError
+from recorder.raw_line import RawLine
 from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.catalog_writer import CatalogWriter
@@ -29,6 +30,10 @@ from recorder.storage.raw_log import (
 )
 from recorder.storage.strays import settle_strays
 from schemas.archive_layout import parse_raw_segment_name
+
+# A group commit of a whole exchange brings each of a thousand symbols a row or none, and each
+# of them costs as much as hundreds of rows: together they go many times as fast.
+_LINES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +131,8 @@ def _recover_run(
     if row is not None:
         writer.raw_position = (row["raw_path"], row["raw_bytes"])
     try:
-        for commit in read_from(segments, begin):
-            writer.process(commit)
+        for lines in _gathered(read_from(segments, begin)):
+            writer.process(lines)
     except RawLogDamaged as error:
         damage = str(error)
     pipeline = writer.pipeline
@@ -140,6 +145,26 @@ def _recover_run(
     elif writer.lines:
         writer.finish("crashed")
     return Recovered(run_id, cut, writer.lines - begin.lines, damage, begin.lines)
+
+
+def _gathered(commits: Iterator[list[RawLine]]) -> Iterator[list[RawLine]]:
+    """Yield the lines of many group commits at once: how they are batched changes no row.
+
+    What comes before a damage is yielded before it is raised.
+    """
+    held: list[RawLine] = []
+    try:
+        for commit in commits:
+            held += commit
+            if len(held) >= _LINES_AT_ONCE:
+                yield held
+                held = []
+    except RawLogDamaged:
+        if held:
+            yield held
+        raise
+    if held:
+        yield held
 
 
 def _tell_refused(run_id: str, why: str) -> None:

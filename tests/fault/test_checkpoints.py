@@ -53,19 +53,22 @@ def _batches() -> list[list[RawLine]]:
 
 
 def _record(
-    archive: Path, batches: list[list[RawLine]], settings: RecordingSettings = SETTINGS
-) -> Recording:
+    archive: Path,
+    batches: list[list[RawLine]],
+    settings: RecordingSettings = SETTINGS,
+    dies_at: int = 0,
+) -> None:
     """Record until the end or the kill; nothing is closed, as after a crash."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "new_run_id", lambda: RUN)
         tape = Recording.create(archive, settings)
-    try:
-        for batch in batches:
-            tape.commit(batch)
-    except Killed:
-        pass
+        KillPoints(patch, dies_at)
+        try:
+            for batch in batches:
+                tape.commit(batch)
+        except Killed:
+            pass
     tape.abandon()  # the kernel would close its files, and no more
-    return tape
 
 
 def _start_again(archive: Path) -> list[Recovered]:
@@ -106,19 +109,25 @@ def _assert_tidy(archive: Path) -> None:
 
 def _steps_of_checkpoints(folder: Path) -> dict[int, list[int]]:
     """Return the steps that reach the disk during each checkpoint, by its number."""
-    steps: dict[int, list[int]] = {}
+    marks: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        points = KillPoints(patch)
-        write = checkpoints.Checkpoints.write
+        write, step = checkpoints.Checkpoints.write, KillPoints.step
+        taken = [0]
+
+        def stepping(self: KillPoints) -> None:
+            taken[0] += 1
+            step(self)
 
         def counting(self: checkpoints.Checkpoints, *values: object) -> None:
-            first = points.steps + 1
+            marks.append(taken[0] + 1)
             write(self, *values)  # type: ignore[arg-type]
-            steps[self.written] = list(range(first, points.steps + 1))
+            marks.append(taken[0] + 1)
 
+        patch.setattr(KillPoints, "step", stepping)
         patch.setattr(checkpoints.Checkpoints, "write", counting)
         _record(folder, _batches())
-    return steps
+    pairs = zip(marks[::2], marks[1::2], strict=True)
+    return {number: list(range(*pair)) for number, pair in enumerate(pairs, 1)}
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +150,9 @@ def test_death_before_any_step_of_a_checkpoint_loses_nothing(
         archive = tmp_path / str(dies_at)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checkpoints, "_ROWS_SLACK", 0)
-            KillPoints(patch, dies_at)
-            _record(archive, _batches())
+            _record(archive, _batches(), dies_at=dies_at)
         durable = _lines(archive)
+        assert len(durable) < sum(map(len, _batches()))
         (recovered,) = _start_again(archive)
         assert recovered.checkpoint_lines + recovered.lines == len(durable)
         assert recovered.checkpoint_lines > 0 or dies_at <= steps[0] + 5
