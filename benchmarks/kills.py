@@ -456,7 +456,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=300.0, help="engine events a second, symbol")
+    parser.add_argument("--rate", type=float, default=350.0, help="engine events a second, symbol")
     parser.add_argument("--keep", type=Path, help="an empty folder for everything, kept")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kills-") as temporary:
