@@ -13,6 +13,7 @@ from schemas.timestamps import NS_PER_S
 from tests.support.classic_shell import SYMBOL, ClassicShell
 from tests.support.market_log import PROFILE, RUN, T0
 from tests.support.pipeline_rows import Made
+from tests.support.trade_shell import TradeShell
 
 FAR = 1_636_276_324_710
 
@@ -171,3 +172,18 @@ def test_a_full_disk_takes_everything_down_and_forgets_every_connection() -> Non
     assert (book.reason, book.ts_from, book.healed_by) == ("disk_full", last_good, "snapshot")
     shell.line("close", connection=2, reason="disconnected")
     assert shell.made.pipeline.status()[SYMBOL, "l2"]["state"] == "down", "none else carries it"
+
+
+def test_a_question_for_missed_trades_that_a_full_disk_swallowed_is_asked_again() -> None:
+    shell = TradeShell()
+    shell.up("match")
+    shell.match(1, 2)
+    shell.down()
+    shell.up("match")
+    shell.match(9)
+    assert shell.asked == 1
+    shell.line("decision", what="paused", reason="disk_full")
+    shell.line("decision", what="resumed")
+    shell.up("match")
+    shell.match(12)
+    assert shell.asked == 2
