@@ -229,9 +229,6 @@ class Streams:
                 self._down(key, ts, self.carriage.heard(key, ts), reason, output)
                 carriers.clear()
         self.carriage.forget_all()
-        for push in self._pushes.values():
-            if isinstance(push, TradeStream):
-                push.forget_question()
 
     def extend(self, output: Output) -> None:
         """Bring the intervals of streams without a book up to the last frame of their sockets."""

@@ -117,10 +117,6 @@ class TradeStream(PushStream):
         self._missed.fail()
         self._go_on(self._missed.settle(), output)
 
-    def forget_question(self) -> None:
-        """Note that what became of a `Backfill` was not recorded: it is asked again."""
-        self._missed.is_asked = False
-
     def write(
         self,
         ts_recv: int,
