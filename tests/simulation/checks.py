@@ -281,6 +281,12 @@ def _trades_right(played: Played, archive: Archive) -> Iterator[str]:
         seen[symbol, run_id] = {trade[0] for trade in trades}
         if len(seen[symbol, run_id]) != len(trades):
             yield f"{what}: one stands there twice"
+    everywhere: dict[str, set[int]] = {}
+    for (symbol, run_id), trades_of_run in seen.items():
+        if again := everywhere.setdefault(symbol, set()) & trades_of_run:
+            yield f"run {numbers.get(run_id)}: an earlier one has trade {min(again)} of {symbol}"
+        everywhere[symbol] |= trades_of_run
+    yield from _filled_in(played, archive, everywhere)
     for run_id, lines in archive.raw_lines.items():
         for symbol, expected in _trades_received(played, lines).items():
             if missing := expected - seen.get((symbol, run_id), set()):
@@ -288,6 +294,27 @@ def _trades_right(played: Played, archive: Archive) -> Iterator[str]:
                     f"run {numbers.get(run_id)}: {len(missing)} trades of {symbol} were received "
                     f"and have no row, {min(missing)} is one"
                 )
+
+
+def _filled_in(played: Played, archive: Archive, kept: dict[str, set[int]]) -> Iterator[str]:
+    """Ask each gap that was filled in for all its trades."""
+    for gap in archive.table("gaps"):
+        if gap["stream"] != "trades" or gap["healed_by"] != "backfill":
+            continue
+        symbol, first, last = gap["symbol"], gap["sequence_expected"], gap["sequence_received"]
+        truth = _truth_of_trade(played, symbol, last)
+        # An interval without a trade does not say behind which number the gap begins.
+        if first is not None and truth is not None:
+            missing = {n for n in truth.trades if first <= n <= last} - kept.get(symbol, set())
+            if missing:
+                yield (
+                    f"{symbol}: the gap in trades from {first} to {last} was filled in, and "
+                    f"{len(missing)} are missing, {min(missing)} is one"
+                )
+
+
+def _truth_of_trade(played: Played, symbol: str, number: int) -> Truth | None:
+    return next((t for t in played.venue.epochs[symbol] if number in t.trades), None)
 
 
 def _trades_received(played: Played, lines: list[Any]) -> dict[str, set[int]]:
@@ -359,7 +386,8 @@ def _cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) ->
     symbol, stream, reason = gap["symbol"], gap["stream"], gap["reason"]
     what = f"{symbol} {stream}: the gap {reason} at {gap['ts_detected']}"
     life = lives[gap["run_id"]]
-    if gap["healed_by"] == "next_run" and reason in {"stopped", "crashed"}:
+    healed = {"next_run", "backfill"} if stream == "trades" else {"next_run"}
+    if gap["healed_by"] in healed and reason in {"stopped", "crashed"}:
         if (reason == "stopped") != (life.end == STOPPED):
             yield f"{what} says how process {life.number} ended, and it {life.end}"
     elif reason in BREAKS or reason == "stopped":
