@@ -195,7 +195,7 @@ def measure(
     kept = count_frames(soak.archive)
     verified = run("recorder.cli", "verify", soak.archive)
     before, during, after = phases(soak.samples, slow)
-    behind = [s for s in soak.samples if s.at_s >= slow[0] and (s.lag_lines or 0) > rate]
+    level = [s.at_s for s in soak.samples if s.at_s >= sum(slow) and (s.lag_lines or 0) < rate]
     return {
         "minutes": round(soak.samples[-1].at_s / 60, 1),
         "frames_per_s": round(sent / soak.samples[-1].at_s),
@@ -207,7 +207,7 @@ def measure(
         "lag_lines_max": max((s.lag_lines or 0 for s in soak.samples), default=0),
         "read_raw_log": any(s.reads_raw_log for s in soak.samples),
         "caught_up": caught_up,
-        "caught_up_after_s": round(behind[-1].at_s - sum(slow), 1) if behind else 0.0,
+        "caught_up_after_s": round(level[0] - sum(slow), 1) if level else None,
         "rss_mib_before": _mib(before),
         "rss_mib_slow": _mib(during),
         "rss_mib_after": _mib(after),
