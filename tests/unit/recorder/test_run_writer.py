@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from recorder import run_writer
 from recorder.meters import Meters
 from recorder.pipeline.output import Command
 from recorder.raw_line import RawLine
@@ -15,6 +17,7 @@ from recorder.run_writer import RunWriter
 from recorder.storage.archive_folder import ArchiveFolder
 from recorder.storage.checkpoints import CheckpointRules, Checkpoints, load_checkpoint
 from recorder.storage.open_parts import RollRules
+from recorder.storage.part_writer import Part, PartRows
 from recorder.storage.raw_log import RawLogWriter, RawPosition, list_segments, read_from
 from schemas.archive_layout import CHECKPOINTS
 from tests.support.archive_content import assert_same_content, table_rows
@@ -229,3 +232,34 @@ def test_a_run_that_ended_has_no_checkpoint(tape: Tape) -> None:
     tape.writer.finish("crashed")
     assert list((tape.folder.path / CHECKPOINTS).iterdir()) == []
     assert not tape.writer.checkpoint()
+
+
+def test_many_parts_are_written_at_once_and_none_is_left_when_one_has_no_room(
+    tmp_path: Path, tape: Tape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = _batches()
+    for batch in batches:
+        tape.commit(batch)
+    monkeypatch.setattr(run_writer, "_UNITS_AT_ONCE", 2)
+    threads: set[str] = set()
+    write = run_writer.write_part
+
+    def one_is_full(archive: Path, run_id: str, rows: PartRows, ts: int) -> Part:
+        threads.add(threading.current_thread().name.partition("_")[0])
+        if rows.batches[0].dataset == "trades":
+            _full(archive)
+        return write(archive, run_id, rows, ts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_writer, "write_part", one_is_full)
+        with pytest.raises(OSError, match="No space"):
+            tape.writer.roll(T0, force=True)
+    assert threads == {"parts"}
+    assert list(tape.folder.path.glob("*/date=*/symbol=*/*")) == []
+    tape.close()
+    other = Tape(tmp_path / "whole")
+    for batch in batches:
+        other.commit(batch)
+    monkeypatch.undo()
+    other.close()
+    assert_same_content(tape.folder.path, other.folder.path)
