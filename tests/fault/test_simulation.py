@@ -1,0 +1,80 @@
+"""Seeded storms against the recorder as a whole: nothing lost, nothing invented, nobody stuck.
+
+More of them: `python -m tests.simulation --seeds 50000`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.batch import Outcome, play_all, quiet
+from tests.simulation.cells import CELLS, FAULTS, IMPOSSIBLE, NOT_BY_THE_SHELL
+from tests.simulation.digest import digest
+from tests.simulation.planted import BUGS, hunt
+from tests.simulation.seed import Seed
+
+ROOT = Path(__file__).resolve().parents[2]
+# Pieces, so that they spread over the workers of a run.
+PIECES, SEEDS_A_PIECE = 8, 50
+# Found soon, so cheap to look for again each time; `--planted` hunts for all of them.
+QUICKLY_FOUND = (
+    "continuity_off_by_one",
+    "no_gap_on_disconnect",
+    "durable_before_the_sync",
+    "raw_log_not_synced",
+    "part_renamed_without_folder_sync",
+)
+
+
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_storms(piece: int) -> None:
+    first = 1 + piece * SEEDS_A_PIECE
+    outcome = play_all(range(first, first + SEEDS_A_PIECE))
+    assert outcome.failures == {}
+    assert outcome.seeds == SEEDS_A_PIECE
+    assert outcome.ends.keys() == {"crashed", "failed", "stopped"}
+    visited = {cell for cell, visits in outcome.cells.items() if visits}
+    assert not visited & IMPOSSIBLE
+    # Each piece reaches nearly all; a longer run on the command line fails if one is not.
+    assert len(set(CELLS) - visited - IMPOSSIBLE - NOT_BY_THE_SHELL) <= 2
+    assert sum(outcome.struck[kind] == 0 for kind in FAULTS) <= 4
+
+
+@pytest.mark.parametrize("name", QUICKLY_FOUND)
+def test_a_planted_bug_is_caught(name: str) -> None:
+    with quiet():
+        assert hunt(BUGS[name], 40) is not None
+
+
+def test_a_seed_is_one_run() -> None:
+    with quiet():
+        one, other = (digest(Seed(9).play()) for _ in range(2))
+    assert one == other
+
+
+def test_a_seed_is_the_same_run_in_another_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seed", "24"]
+    told = [
+        subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed, "COVERAGE_FILE": str(tmp_path / seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert "digest" in told[0]
+    assert told[0] == told[1]
+
+
+def test_what_a_long_run_knows_can_be_put_away() -> None:
+    outcome = Outcome(3, {7: ["lost"]}, Counter(drop=2), Counter({("DOWN", "Timer"): 4}))
+    assert Outcome.of_json(outcome.as_json()) == outcome
