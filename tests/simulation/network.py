@@ -144,6 +144,8 @@ class SimulatedSocket:
         if self.is_open:
             self._is_reset = True
             self._queue.clear()
+            if self._blocked is not None:
+                self._blocked.clear()
             self.end(aiohttp.WSMsgType.CLOSED, None, 1006)
 
     def leave(self) -> None:
