@@ -521,7 +521,7 @@ def test_a_book_of_the_old_series_is_given_up_at_the_first_message_of_the_new_on
     assert actions == [WriteGap("bridge", 30, FAR + 1, 200, 5), RequestSnapshot(2)]
 
 
-@pytest.mark.parametrize("first, then", [(2 * FAR, 5), (5, 2 * FAR)])
+@pytest.mark.parametrize(("first", "then"), [(2 * FAR, 5), (5, 2 * FAR)])
 def test_numbers_that_begin_anew_while_a_book_is_awaited_leave_nobody_waiting(first, then):
     machine = buffering()
     machine.handle(update(first, first, ts=20))
