@@ -22,7 +22,7 @@ from recorder.storage.batch import table_of
 from schemas.datasets import BOOK_STREAMS, SIDE_CODES
 from tests.simulation.archive import Archive, read_table, values
 from tests.simulation.market import Truth, book_levels, book_orders
-from tests.simulation.process import STOPPED, Life
+from tests.simulation.process import CRASHED, STOPPED, Life
 from tests.simulation.seed import Played
 
 FEED_OF_STREAM = {"l2": "level2", "l3": "level3"}
@@ -388,7 +388,10 @@ def _cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) ->
     life = lives[gap["run_id"]]
     healed = {"next_run", "backfill"} if stream == "trades" else {"next_run"}
     if gap["healed_by"] in healed and reason in {"stopped", "crashed"}:
-        if (reason == "stopped") != (life.end == STOPPED):
+        # One that fails while it publishes has said that it stops, in the raw log.
+        if (reason == "stopped" and life.end == CRASHED) or (
+            reason == "crashed" and life.end == STOPPED
+        ):
             yield f"{what} says how process {life.number} ended, and it {life.end}"
     elif reason in BREAKS or reason == "stopped":
         if not _has_break(played, life, gap):

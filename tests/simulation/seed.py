@@ -268,6 +268,8 @@ class Seed:
 
     def _calm_down(self, process: Process) -> None:
         """Let nothing go wrong any more, and wait until all is well."""
+        if process.life.end:
+            return  # its loop only ends what is left of it
         self.played.faults.is_calm = True
         self._around.disk.troubles = Troubles()
         self._around.venue.rate = 0.4
@@ -275,6 +277,8 @@ class Seed:
         process.loop.call_later(CALM_POLL_S, self._look, process, until_s)
 
     def _look(self, process: Process, until_s: float) -> None:
+        if process.life.end:
+            return
         missing = self._missing(process)
         if missing and process.loop.time() < until_s:
             process.loop.call_later(CALM_POLL_S, self._look, process, until_s)
