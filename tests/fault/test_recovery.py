@@ -71,9 +71,7 @@ class KillSwitch:
 
         patch.setattr(os, "fsync", fsync)
         patch.setattr(Path, "rename", rename)
-        patch.setattr(
-            sqlite3, "connect", lambda *a, **k: connect(*a, factory=Connection, **k)
-        )
+        patch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Connection, **k))
 
     def step(self) -> None:
         """Count one step."""
