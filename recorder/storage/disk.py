@@ -152,8 +152,7 @@ class Disk:
         """
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            os.posix_fallocate(descriptor, 0, size)
-            os.fsync(descriptor)
+            os.posix_fallocate(descriptor, 0, size)  # no sync: the room is taken from here on
         except OSError:
             path.unlink(missing_ok=True)
             raise

@@ -51,8 +51,10 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def move_file(path: Path, target: Path) -> None:
-    """Move a file to another folder of the archive, both names durable."""
+    """Move a file to another folder of the archive, its new name durable.
+
+    After a power loss the old name may be there as well.
+    """
     make_folder(target.parent)
     disk().rename(path, target)
     disk().sync_folder(target.parent)
-    disk().sync_folder(path.parent)

@@ -280,7 +280,7 @@ def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0, start: int = 0) -
     """Cut what a crash left half-written at the end of a segment, and make durable what stays.
 
     A process that was killed may have left lines that are seen and not yet synced: rows made of
-    them must not outlive them.
+    them must not outlive them. The segment's name is durable since before its first line.
 
     Parameters
     ----------
@@ -307,7 +307,6 @@ def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0, start: int = 0) -
         disk().cut(segment.path, good)
     else:
         disk().sync_file(segment.path)
-    disk().sync_folder(segment.path.parent)
     return size - good
 
 

@@ -48,7 +48,7 @@ def check(played: Played, *, rebuild: bool) -> list[str]:
         problems += _trades_right(played, archive)
         problems += _ledger_right(played, archive)
         if rebuild:
-            problems += _rebuilt_equal(archive)
+            problems += rebuilt_equal(archive)
     except (AssertionError, KeyError, ValueError, pa.ArrowException) as error:
         problems.append(f"the archive cannot be read: {error!r}")
     for life in played.lives:
@@ -444,7 +444,7 @@ def _has_mishap(played: Played, gap: dict[str, Any]) -> bool:
 # 4. The raw log once more
 
 
-def _rebuilt_equal(archive: Archive) -> Iterator[str]:
+def rebuilt_equal(archive: Archive) -> Iterator[str]:
     """Compare the parts of each run with what the pipeline makes of its raw log."""
     for run_id, lines in archive.raw_lines.items():
         pipeline = Pipeline()

@@ -34,7 +34,7 @@ class Inode:
     ----------
     data : bytearray     as a process sees it
     synced : int         bytes of it that are durable
-    before : bytes|None  durable content from before it was emptied; None: it was not
+    before : bytes|None  what may come back of a file that was emptied or cut; None: it was not
     database : str       the name of an SQLite database, "" of a plain file
     """
 
@@ -431,8 +431,6 @@ class SimulatedDisk(Disk):
         inode = Inode()
         self._grow(inode, bytes(size), path)
         self._folder(path.parent).do(None, path.name, inode)
-        if self._may_sync(2):
-            inode.sync()
 
     def lock(self, path: Path, text: str) -> Lock:
         self._step()
@@ -617,6 +615,8 @@ class SimulatedConnection(sqlite3.Connection):
 
 def _cut(disk: SimulatedDisk, inode: Inode, size: int, depth: int) -> None:
     disk.shrink(len(inode.data) - size)
+    if inode.before is None:
+        inode.before = bytes(inode.data)  # what is cut off may have come to the disk already
     del inode.data[size:]
     inode.synced = min(inode.synced, size)
     if disk.may_sync(depth):
