@@ -38,7 +38,10 @@ _LEDGER_COMPARED = {
     "coverage": ("ordinal_first", "ordinal_last", "ts_from", "ts_to", "sequence_first",
                  "sequence_last", "messages", "rows"),
     "gaps": ("ordinal_from", "reason", "ts_from", "ts_detected", "sequence_expected"),
+    "audits": ("ts", "sequence", "result", "detail"),
 }  # fmt: skip
+# Of gaps that this run itself has ended: another run cannot have.
+_HEALING = ("ordinal_from", "ts_from", "ts_to", "sequence_received", "healed_by")
 
 # Gaps with these reasons stand between two runs: no single run's raw log knows of them.
 _BETWEEN_RUNS = frozenset({"stopped", "crashed", "source"})
@@ -400,6 +403,34 @@ def _compare_ledgers(
                 f"{table} of run {run_id} differ from the raw log's: "
                 f"only in the catalog {only_here[:1]}, only in the raw log {only_there[:1]}"
             )
+    _compare_healing(catalog, rebuilt, run_id, report)
+
+
+def _compare_healing(
+    catalog: CatalogReader, rebuilt: CatalogReader, run_id: str, report: Verification
+) -> None:
+    """Check that gaps inside a run ended when and how its raw log says.
+
+    One that is said to be filled in is taken for covered.
+    """
+    ours, theirs = (
+        {
+            (row["symbol"], row["stream"], row["ordinal_from"], row["ts_from"]): [
+                row[name] for name in _HEALING
+            ]
+            for row in source.rows_of("gaps", run_id)
+        }
+        for source in (catalog, rebuilt)
+    )
+    ended = [key for key, gap in theirs.items() if gap[_HEALING.index("ts_to")] is not None]
+    for key in ended:
+        if key in ours and ours[key] != theirs[key]:
+            report.problems.append(
+                f"gaps of run {run_id} ended otherwise than the raw log says: {key[0]} {key[1]} "
+                f"{dict(zip(_HEALING, ours[key], strict=True))}, in the raw log "
+                f"{dict(zip(_HEALING, theirs[key], strict=True))}"
+            )
+            return
 
 
 def _comparable(
@@ -415,6 +446,8 @@ def _comparable(
             left = trimmed(row, floor)
             if left is not None:
                 yield left
+        elif table == "audits":
+            yield row
         elif row["healed_by"] not in _BY_NEXT_RUN or row["reason"] not in _BETWEEN_RUNS:
             begins = catalog.gaps_begin(row["symbol"], row["stream"]) if floor else 0
             if row["ts_from"] >= begins:

@@ -166,6 +166,30 @@ def test_a_ledger_that_was_touched_is_named(archive: Path) -> None:
     assert any("coverage of run" in problem for problem in problems)
 
 
+def test_an_audit_that_never_was_is_named(archive: Path) -> None:
+    _sql(
+        archive,
+        "INSERT INTO audits (symbol, stream, run_id, ts, sequence, result, compared) "
+        "SELECT symbol, stream, run_id, ts_to, sequence_last, 'equal', 20 FROM coverage "
+        "WHERE stream = 'l2' LIMIT 1",
+    )
+    assert "audits of run" in _problem(verify(archive, with_books=False))
+
+
+@pytest.mark.parametrize(
+    "change", ["healed_by = 'backfill'", "sequence_received = 1", "ts_to = ts_to + 1"]
+)
+def test_a_gap_that_ended_otherwise_is_named(archive: Path, change: str) -> None:
+    """One that is said to be filled in counts as covered: only the raw log knows better."""
+    _sql(
+        archive,
+        f"UPDATE gaps SET {change} WHERE rowid = "
+        "(SELECT min(rowid) FROM gaps WHERE stream = 'l2' AND healed_by = 'snapshot')",
+    )
+    problems = verify(archive, with_books=False).problems
+    assert any("ended otherwise than the raw log says" in problem for problem in problems)
+
+
 def test_a_damaged_raw_log_is_named_and_rebuilt_around(archive: Path, tmp_path: Path) -> None:
     (segment,) = list_segments(archive)[RUN]
     content = bytearray(segment.path.read_bytes())
