@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from recorder.pipeline.decode import (
     SIDE_OF_ORDER,
@@ -54,7 +54,8 @@ class TradeStream(PushStream):
         super().__init__(symbol, "trades")
         self._is_proven = is_proven
         self.match_topic_up = False
-        self._ids: dict[str | int, int] = {}  # id → when it was known, the oldest first
+        # Id → when it was known, and its number; the oldest first.
+        self._ids: dict[str | int, tuple[int, int]] = {}
         self._missed = MissedTrades()
         self._last_whole = last_trade  # up to here every topic has told what it tells
         self._topics: set[str] = set()  # that bring trades in this interval
@@ -78,7 +79,7 @@ class TradeStream(PushStream):
         ValueError   for what no row can hold; nothing has changed then
         """
         numbers, words = match_row(match, scales)
-        if self._is_known_id(match.trade_id or match.sequence, ts_recv):
+        if self._is_known_id(match.trade_id or match.sequence, match.sequence, ts_recv):
             return False
         if match.sequence < self._newest.get(MATCH_TOPIC, match.sequence):
             self._missed.disorder()
@@ -105,7 +106,7 @@ class TradeStream(PushStream):
         if not self.up:
             self._missed.is_asked = False
             return
-        missed = self._missed.answer(rows, self._is_told)
+        missed = self._missed.answer(rows, self._told().__contains__)
         for sequence in missed:
             trade, numbers, words = rows[sequence]
             self.write(ts_recv, trade.ts_event, sequence, numbers, words, output)
@@ -168,9 +169,9 @@ class TradeStream(PushStream):
         self._topics.clear()
         return self._last_whole
 
-    def _is_told(self, sequence: int) -> bool:  # noqa: ARG002
-        """Say whether a trade inside a hole was told all the same; where it is, none can be."""
-        return False
+    def _told(self) -> Set[int]:
+        """Return the trades that were told: where they came out of order, also some in a hole."""
+        return {number for _, number in self._ids.values()}
 
     def _go_on(self, settled: list[Hole], output: Output) -> None:
         """Tell what became of holes, and ask again where that can help."""
@@ -190,13 +191,13 @@ class TradeStream(PushStream):
         self._missed.is_asked = True
         output.commands.append(Backfill(self.symbol))
 
-    def _is_known_id(self, trade_id: str | int, ts_recv: int) -> bool:
+    def _is_known_id(self, trade_id: str | int, sequence: int, ts_recv: int) -> bool:
         if trade_id in self._ids:
             return True
         now = max(self._clock.now, ts_recv)
-        self._ids[trade_id] = now
+        self._ids[trade_id] = (now, sequence)
         while len(self._ids) > 1:
-            oldest, since = next(iter(self._ids.items()))
+            oldest, (since, _) = next(iter(self._ids.items()))
             if since >= now - _IDS_REMEMBERED_NS and len(self._ids) <= _TRADES_REMEMBERED:
                 break
             del self._ids[oldest]
@@ -266,8 +267,8 @@ class BookTradeStream(TradeStream):
         self.settle(ts, output, everything=True)
         super().on_down(ts, ts_alive, reason, output)
 
-    def _is_told(self, sequence: int) -> bool:
-        return sequence in self._seen or sequence in self._waiting
+    def _told(self) -> Set[int]:
+        return self._seen.keys() | self._waiting.keys()
 
     def _is_repeat(self, sequence: int) -> bool:
         if sequence in self._seen:

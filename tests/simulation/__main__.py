@@ -10,12 +10,7 @@ from pathlib import Path
 
 from tests.simulation.batch import Outcome, play_many, quiet, warm_up
 from tests.simulation.cells import missing, table
-from tests.simulation.planted import (
-    BUGS,
-    SEEDS_MAX,
-    hunt,
-    hunt_syncs,
-)
+from tests.simulation.planted import BUGS, SEEDS_MAX, hunt
 from tests.simulation.story import tell
 
 # Sets of text have another order in each process unless this says otherwise.
@@ -34,8 +29,6 @@ def main() -> int:
         return tell(arguments.seed, verbose=arguments.verbose)
     if arguments.planted is not None:
         return _planted(arguments.planted)
-    if arguments.syncs:
-        return _syncs()
     return _many(arguments)
 
 
@@ -50,7 +43,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--planted", nargs="*", metavar="BUG", help="plant bugs and count seeds until one is caught"
     )
-    parser.add_argument("--syncs", action="store_true", help="leave out each sync in its turn")
     return parser.parse_args()
 
 
@@ -102,17 +94,6 @@ def _planted(names: list[str]) -> int:
             verdict = f"caught by seed {found[0]}: {found[1]}" if found else "NOT CAUGHT"
             print(f"{name:<34} {verdict[:150]}", flush=True)
     print(f"{missed} bugs not caught within {SEEDS_MAX} seeds")
-    return 1 if missed else 0
-
-
-def _syncs() -> int:
-    warm_up()
-    missed = 0
-    with quiet():
-        for site, found in hunt_syncs():
-            missed += found is None
-            verdict = f"caught by seed {found[0]}: {found[1]}" if found else "NOT CAUGHT"
-            print(f"without the sync at {site:<26} {verdict[:150]}", flush=True)
     return 1 if missed else 0
 
 

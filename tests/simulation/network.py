@@ -300,10 +300,6 @@ class Venue:
             self._lose(message, symbol)
             return
         fault = self.faults.which(MESSAGE_FAULTS)
-        if fault == "reorder" and message.feed == "match":
-            # A socket keeps its order; that of books shows where it did not, and trades have none.
-            self.faults.struck["reorder"] -= 1
-            fault = ""
         if not fault:
             socket.push(data)
             return

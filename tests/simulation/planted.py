@@ -26,13 +26,8 @@ from recorder.storage.raw_log import RawLogWriter
 from recorder.transport.dialer import Dialer
 from tests.simulation import disk as simulated
 from tests.simulation.batch import play
-from tests.simulation.checks import check
-from tests.simulation.disk import POWER_LOSS
-from tests.simulation.seed import Seed, plan_of
 
 SEEDS_MAX = 400
-# What says which syncs there are.
-SEEDS_TO_LOOK = 60
 
 Found = tuple[int, str]
 Bug = Callable[[], AbstractContextManager[Any]]
@@ -267,36 +262,3 @@ def hunt(bug: Bug, seeds_max: int = SEEDS_MAX) -> Found | None:
         if problems:
             return seed, problems[0]
     return None
-
-
-def sync_sites() -> list[str]:
-    """Return every place in the code that syncs, as `file:line`."""
-    sites: set[str] = set()
-    for seed in range(1, SEEDS_TO_LOOK + 1):
-        played = Seed(seed).play()
-        sites |= set(played.disk.sync_sites)
-        played.disk.close()
-    return sorted(sites)
-
-
-def hunt_syncs(seeds_max: int = SEEDS_MAX) -> Iterator[tuple[str, Found | None]]:
-    """Leave out one sync at a time; yield it and the seed that found out."""
-    seeds = [
-        seed
-        for seed in range(1, seeds_max + 1)
-        if any(POWER_LOSS in end for end in (*plan_of(seed).ends, plan_of(seed).last_end))
-    ]
-    for site in sync_sites():
-        yield site, next(filter(None, (_without(site, seed) for seed in seeds)), None)
-
-
-def _without(site: str, seed: int) -> Found | None:
-    story = Seed(seed)
-    story.played.disk.skipped_site = site
-    try:
-        problems = check(story.play(), rebuild=True)
-    except Exception as error:
-        return seed, f"{type(error).__name__}: {error}"
-    finally:
-        story.played.disk.close()
-    return (seed, problems[0]) if problems else None

@@ -283,6 +283,20 @@ def test_numbers_out_of_order_prove_nothing() -> None:
     assert sorted(shell.told()) == [8, 10, 19, 20]
 
 
+@both_dialects
+def test_a_trade_told_late_from_inside_a_hole_stands_once(profile: Profile) -> None:
+    shell = cut(profile)
+    shell.up()
+    shell.match(20)
+    shell.line("recv", b"{", connection=2)  # what ends an interval between two that swapped places
+    shell.match(15)
+    shell.answer([8, 10, 12, 15, 20])
+    shell.answer([8, 10, 12, 15, 20])
+    shell.match(25)
+    shell.answer([8, 10, 12, 15, 20, 25])
+    assert sorted(shell.told()) == [8, 10, 12, 15, 20, 25]
+
+
 def test_answers_that_cannot_be_read_are_questions_that_failed() -> None:
     shell = cut()
     shell.up()
