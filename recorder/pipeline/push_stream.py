@@ -43,9 +43,13 @@ class PushStream:
         self._words: list[tuple[str | None, ...]] = []
 
     def on_up(self, ts: int, output: Output) -> None:
-        """Begin an interval. The gap before it ends; what was missed in it stays missed."""
+        """Begin an interval. The gap before it ends; what was missed in it stays missed.
+
+        No gap is of no length: while the wall clock stands behind what is known, interval after
+        interval without a row would begin at one and the same moment.
+        """
         self.up = True
-        known = self._clock.advance(ts)
+        known = self._clock.advance(ts if self._gap is None else max(ts, self._gap.ts_from + 1))
         if self._gap is not None:
             # Also a gap that was the end of a run, had this run not gone on.
             self._gap.ts_to = known
