@@ -185,6 +185,9 @@ class Streams:
         ts_alive = self.carriage.heard(key, ts)
         if self.carriage.release(connection, key):
             self._down(key, ts, ts_alive, reason, output)
+        elif (push := self._pushes.get(key)) is not None and push.up:
+            # What the one that is gone has proven stays proven, asked for in between or not.
+            push.extend(ts_alive, output)
 
     def closed(self, connection: int, ts: int, reason: str, output: Output) -> None:
         """Note that a connection is gone."""
