@@ -13,6 +13,7 @@ from recorder.health.status import DiskFacts
 from recorder.meters import Meters
 from recorder.transport.rest_rules import OUTCOMES
 from schemas.datasets import GAP_REASONS
+from tests.simulation.planted import BUGS
 from tests.support.health_facts import make_facts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +85,12 @@ def test_every_reason_of_a_gap_has_a_row_and_no_other_has() -> None:
 def test_every_rule_of_rest_has_a_row() -> None:
     rows = re.findall(r"(?m)^\|[^|]+\| `(\w+)` \|", sections()["REST refusals"])
     assert set(rows) == set(OUTCOMES) - {"ok"}
+
+
+def test_the_bugs_named_in_advance_are_those_that_are_planted() -> None:
+    named = re.findall(r"(?m)^\| `(\w+)` \|", sections()["Proof by simulation"])
+    assert named == list(BUGS)
+    assert len(named) >= 10
 
 
 def test_every_place_of_the_runbook_that_is_linked_is_there() -> None:
