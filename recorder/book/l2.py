@@ -36,9 +36,18 @@ class BooksDiffer(ValueError):
     price : str    the first such level, from the touch
     mine, theirs : str   its size in each book, "0" where there is none; of level 3 the first
         order in its queue that is another one
+    deepest : dict[int, str]   by side that differs, the level farthest from the touch that does
     """
 
-    def __init__(self, side: int, price: str, mine: str, theirs: str) -> None:
+    def __init__(
+        self,
+        side: int,
+        price: str,
+        mine: str,
+        theirs: str,
+        deepest: dict[int, str] | None = None,
+    ) -> None:
+        self.deepest = deepest or {side: price}
         self.side = side
         self.price = price
         self.mine = mine
@@ -347,25 +356,32 @@ class L2Book:
         self._rescale(price_scale, size_scale)
         bid_from = max(self._bid_from, other._bid_from)
         ask_to = min(self._ask_to, other._ask_to)
-        bids = self._compare_side(BID, self._bids, other._bids, bid_from)
-        return bids + self._compare_side(ASK, self._asks, other._asks, ask_to)
-
-    def _compare_side(
-        self, side: int, mine: dict[int, int], theirs: dict[int, int], bound: int
-    ) -> int:
-        """Raise `BooksDiffer` unless both sides are equal at or inside a bound."""
-        sign = -1 if side == BID else 1
-        known = [price for price in mine.keys() | theirs.keys() if sign * price <= sign * bound]
-        wrong = [price for price in known if mine.get(price) != theirs.get(price)]
+        mine, theirs = (self._bids, self._asks), (other._bids, other._asks)
+        bounds = (bid_from, ask_to)
+        equal = 0
+        wrong: dict[int, list[int]] = {}
+        for side in (BID, ASK):
+            sign = -1 if side == BID else 1
+            known = [
+                price
+                for price in mine[side].keys() | theirs[side].keys()
+                if sign * price <= sign * bounds[side]
+            ]
+            differing = [p for p in known if mine[side].get(p) != theirs[side].get(p)]
+            if differing:
+                wrong[side] = sorted(differing, reverse=side == BID)
+            equal += len(known)
         if wrong:
-            price = min(wrong, key=lambda price: sign * price)
+            side = min(wrong)
+            first = wrong[side][0]
             raise BooksDiffer(
                 side,
-                format_fixed(price, self.price_scale),
-                format_fixed(mine.get(price, 0), self.size_scale),
-                format_fixed(theirs.get(price, 0), self.size_scale),
+                format_fixed(first, price_scale),
+                format_fixed(mine[side].get(first, 0), size_scale),
+                format_fixed(theirs[side].get(first, 0), size_scale),
+                {each: format_fixed(prices[-1], price_scale) for each, prices in wrong.items()},
             )
-        return len(known)
+        return equal
 
     def _bound(self, known_bid_from: Number | None, known_ask_to: Number | None) -> None:
         """Set the bounds; a price finer than every level makes the book finer."""

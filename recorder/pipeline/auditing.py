@@ -115,9 +115,11 @@ class Proof:
     known_ask_to: Number | None
 
     def covers(self, difference: BooksDiffer) -> bool:
-        """Say whether the level that differs now was compared then, and was right."""
-        price = Decimal(difference.price)
-        if difference.side == BID:
+        """Say whether every level that differs now was compared then, and was right."""
+        return all(self._reaches(side, Decimal(far)) for side, far in difference.deepest.items())
+
+    def _reaches(self, side: int, price: Decimal) -> bool:
+        if side == BID:
             return self.known_bid_from is None or price >= _value(self.known_bid_from)
         return self.known_ask_to is None or price <= _value(self.known_ask_to)
 

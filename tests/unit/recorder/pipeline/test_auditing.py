@@ -188,6 +188,25 @@ def test_what_the_last_proof_did_not_reach_may_have_been_wrong_before_it() -> No
     assert gap.sequence_expected == 101
 
 
+@pytest.mark.parametrize(("deeper", "expected"), [(97, 103), (90, 101)])
+def test_a_difference_behind_another_may_be_the_older_one(deeper: int, expected: int) -> None:
+    """The one at the touch is since the last proof; the other lies where that did not reach."""
+    shell = ClassicShell().synced()
+    shell.update(102, 102, bids=[("99", "1", 102)])
+    decide(shell)
+    answer(shell, book(102))
+    assert verdicts(shell) == [("equal", 102, 40)]
+    shell.update(103, 103, bids=[("99", "1", 103)])
+    corrupt(shell, price=100)
+    corrupt(shell, price=deeper)
+    stream = shell.made.pipeline._streams.book((SYMBOL, "l2"))
+    stream._proof = type(stream._proof)(stream._proof.place, (95, 0), (110, 0))
+    decide(shell)
+    answer(shell, book(103))
+    (gap,) = shell.made.gaps()
+    assert gap.sequence_expected == expected
+
+
 def test_beyond_the_known_depth_nothing_is_compared() -> None:
     shell = ClassicShell().synced()
     shell.update(102, 102, bids=[("50", "5", 102)])
