@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,19 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("unit", "property", "playback", "fault", "service")
+# Counting lines makes everything twice as slow. These go a thousand times over lines that other
+# tests reach as well; processes that they start are not counted either.
+UNCOUNTED = (
+    "property",
+    "playback",
+    "fault/test_simulation.py",
+    "service/deploy/test_alerts_fire.py",
+    "service/reality",
+    "service/test_documents.py",
+    "service/test_ground_truth.py",
+    "service/test_side_by_side.py",
+)
+COVERAGE_OF_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 
 settings.register_profile(
     "house",
@@ -47,6 +61,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if kind not in KINDS:
             raise pytest.UsageError(f"{item.path} lies in none of {', '.join(KINDS)}")
         item.add_marker(kind)
+        if any(item.path.is_relative_to(ROOT / "tests" / place) for place in UNCOUNTED):
+            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Leave the processes of a test uncounted where its own lines are."""
+    if item.get_closest_marker("no_cover") is None:
+        return (yield)
+    counting = os.environ.pop(COVERAGE_OF_PROCESSES, None)
+    try:
+        return (yield)
+    finally:
+        if counting is not None:
+            os.environ[COVERAGE_OF_PROCESSES] = counting
 
 
 @pytest.fixture(scope="session")
