@@ -30,6 +30,10 @@ TICK_S = 1.0
 RANK = (4, 0)
 # A question that waits keeps a copied book in memory: no more are begun while so many do.
 WAITING_MAX = 2
+# Decisions the pipeline has said nothing to: it is behind, or those books are not there. It copies
+# a book at each, so a backlog of them would cost memory, and then their questions the budget.
+UNHEARD_MAX = 10
+UNHEARD_S = 60.0
 # Audits wait while more streams than this wait for a book. Of a few each goes first anyway, and
 # one that the exchange refuses for ever must not end all auditing.
 HEALING_MAX = 5
@@ -113,6 +117,7 @@ class Auditor:
         self._allowance = {PUBLIC: 0.0, PRIVATE: 0.0}
         self._turns = {PUBLIC: asyncio.Lock(), PRIVATE: asyncio.Lock()}
         self._asking: set[asyncio.Task[None]] = set()
+        self._unheard: dict[Key, float] = {}  # decisions, since when
 
     async def run(self) -> None:
         """Decide for ever; cancelling it gives up what has not been answered."""
@@ -134,7 +139,9 @@ class Auditor:
 
     def ask(self, command: AskAudit) -> None:
         """Ask for the book of an audit, behind everything else and one at a time."""
-        task = asyncio.create_task(self._ask((command.symbol, command.stream)))
+        key = (command.symbol, command.stream)
+        self._unheard.pop(key, None)
+        task = asyncio.create_task(self._ask(key))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
@@ -155,9 +162,11 @@ class Auditor:
         self._look_at_rows(now)
         if self._healing() > HEALING_MAX:
             return
+        self._unheard = {k: since for k, since in self._unheard.items() if now - since < UNHEARD_S}
         due = [(self._urgency(book, now), key) for key, book in self._books.items()]
         for urgency, key in sorted(due, reverse=True):
-            if urgency < 1.0 or len(self._asking) >= WAITING_MAX:
+            is_full = len(self._asking) >= WAITING_MAX or len(self._unheard) >= UNHEARD_MAX
+            if urgency < 1.0 or is_full:
                 return
             source, path = self._source(key)
             pool, cost = _pool(source), self._profile.limits.weight(path)
@@ -170,6 +179,7 @@ class Auditor:
         book = self._books[key]
         book.audited_at = now
         book.quiet_audits += 1
+        self._unheard[key] = now
         self._append(stamp_line("decision", {"what": AUDIT, "symbol": key[0], "stream": key[1]}))
 
     def _look_at_rows(self, now: float) -> None:

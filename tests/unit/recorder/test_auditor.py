@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recorder.auditor import HEALING_MAX, Auditor, AuditRules
+from recorder.auditor import HEALING_MAX, UNHEARD_MAX, UNHEARD_S, Auditor, AuditRules
 from recorder.logs import Log
 from recorder.raw_line import AUDIT, RawLine
 from schemas.kucoin.profiles import profile_named
@@ -22,6 +22,7 @@ class Schedule:
 
     def __init__(self, books: int, rules: AuditRules) -> None:
         self.keys = [(f"S{n:03}-B", "l2") for n in range(books)]
+        self.is_heard = True
         self.rows: dict[tuple[str, str], int] = {}
         self.healing = 0
         self.lines: list[RawLine] = []
@@ -54,6 +55,8 @@ class Schedule:
             before = len(self.lines)
             self.auditor.decide(self.now, 1.0)
             begun += [(second, line.fields["symbol"]) for line in self.lines[before:]]
+            if self.is_heard:  # the pipeline takes up each decision within a second
+                self.auditor._unheard.clear()
         return begun
 
 
@@ -106,6 +109,16 @@ async def test_audits_wait_while_many_books_heal() -> None:
     assert schedule.pass_time(200) == []
     schedule.healing = HEALING_MAX
     assert schedule.pass_time(50) != []
+
+
+async def test_a_pipeline_that_is_behind_is_given_no_backlog_of_audits() -> None:
+    schedule = Schedule(500, AuditRules(interval_s=10.0))
+    schedule.is_heard = False
+    assert len(schedule.pass_time(50)) == UNHEARD_MAX
+    assert len(schedule.pass_time(250)) <= UNHEARD_MAX * 250 / UNHEARD_S
+    schedule.is_heard = True
+    schedule.pass_time(60)
+    assert len(schedule.pass_time(50)) >= 45
 
 
 async def test_a_book_that_is_wanted_no_more_is_forgotten() -> None:
