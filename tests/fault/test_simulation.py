@@ -76,5 +76,6 @@ def test_a_seed_is_the_same_run_in_another_process(tmp_path: Path) -> None:
 
 
 def test_what_a_long_run_knows_can_be_put_away() -> None:
-    outcome = Outcome(3, {7: ["lost"]}, Counter(drop=2), Counter({("DOWN", "Timer"): 4}))
+    cells = Counter({("DOWN", "Timer"): 4})
+    outcome = Outcome(3, {7: ["lost"]}, Counter(drop=2), Counter({"gap silent": 1}), cells)
     assert Outcome.of_json(outcome.as_json()) == outcome

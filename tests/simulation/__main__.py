@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.simulation.batch import Outcome, play_many, quiet, warm_up
@@ -54,13 +55,15 @@ def _many(arguments: argparse.Namespace) -> int:
     for total in play_many(seeds, arguments.jobs, arguments.resume):
         for seed in sorted(total.failures.keys() - told):
             told.add(seed)
-            print(f"seed {seed} FAILED: {total.failures[seed][0]}")
-            print(f"  again: python -m tests.simulation --seed {seed} --verbose")
+            print(f"seed {seed} FAILED: {total.failures[seed][0]}", flush=True)
+            print(f"  again: python -m tests.simulation --seed {seed} --verbose", flush=True)
         if sys.stderr.isatty():
             print(f"\r{total.seeds} seeds, {len(total.failures)} failed", end="", file=sys.stderr)
     wall_s = time.monotonic() - began
     print(_report(total, wall_s))
-    problems = missing(total.cells, total.struck) if total.seeds >= ALL_CORNERS_FROM else []
+    problems = (
+        missing(total.cells, total.struck, total.met) if total.seeds >= ALL_CORNERS_FROM else []
+    )
     for problem in problems:
         print(f"NOT REACHED: {problem}")
     return 1 if total.failures or problems else 0
@@ -76,10 +79,16 @@ def _report(total: Outcome, wall_s: float) -> str:
         "",
         "faults by kind",
     ]
-    kinds = [f"{kind} {count}" for kind, count in sorted(total.struck.items())]
-    lines += ["  " + "  ".join(f"{kind:<34}" for kind in kinds[at : at + 3]).rstrip()
-              for at in range(0, len(kinds), 3)]  # fmt: skip
+    lines += [*_in_columns(total.struck), "", "gaps and audits", *_in_columns(total.met)]
     return "\n".join([*lines, "", "visits of each (state, event)", table(total.cells)])
+
+
+def _in_columns(counts: Counter[str]) -> list[str]:
+    kinds = [f"{kind} {count}" for kind, count in sorted(counts.items())]
+    return [
+        "  " + "  ".join(f"{kind:<34}" for kind in kinds[at : at + 3]).rstrip()
+        for at in range(0, len(kinds), 3)
+    ]
 
 
 def _planted(names: list[str]) -> int:

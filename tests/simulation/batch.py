@@ -33,6 +33,7 @@ class Outcome:
     seeds : int
     failures : dict      seed → the first promises it broke
     struck : Counter     faults
+    met : Counter        gaps and audits
     cells : Counter      (state, event) → visits
     ends : Counter       how processes ended
     virtual_s : float    seconds of market
@@ -43,6 +44,7 @@ class Outcome:
     seeds: int = 0
     failures: dict[int, list[str]] = field(default_factory=dict)
     struck: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
     cells: Counter[Cell] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     virtual_s: float = 0.0
@@ -54,6 +56,7 @@ class Outcome:
         self.seeds += other.seeds
         self.failures.update(other.failures)
         self.struck += other.struck
+        self.met += other.met
         self.cells += other.cells
         self.ends += other.ends
         self.virtual_s += other.virtual_s
@@ -67,6 +70,7 @@ class Outcome:
                 "seeds": self.seeds,
                 "failures": {str(seed): found for seed, found in self.failures.items()},
                 "struck": self.struck,
+                "met": self.met,
                 "cells": {"/".join(cell): visits for cell, visits in self.cells.items()},
                 "ends": self.ends,
                 "virtual_s": self.virtual_s,
@@ -85,6 +89,7 @@ class Outcome:
             read["seeds"],
             {int(seed): found for seed, found in read["failures"].items()},
             Counter(read["struck"]),
+            Counter(read["met"]),
             Counter(cells),  # type: ignore[arg-type]
             Counter(read["ends"]),
             read["virtual_s"],
@@ -144,6 +149,7 @@ def play_all(seeds: Iterable[int]) -> Outcome:
                 continue
             outcome.seeds += 1
             outcome.struck += played.faults.struck
+            outcome.met += played.met
             outcome.ends.update(life.end for life in played.lives)
             outcome.virtual_s += played.virtual_s
             outcome.steps += played.disk.steps

@@ -43,6 +43,8 @@ NOT_BY_THE_SHELL = {
     (State.SYNCED.name, "SnapshotFailed"),
 }
 CELLS: tuple[Cell, ...] = tuple((state.name, event.__name__) for state in State for event in EVENTS)
+# What must come of so many faults.
+MET = ("audit equal", "audit inconclusive", "gap silent", "gap filled in", "gap disk_full")
 FAULTS = (*RATES, *OF_THE_DISK, *OF_THE_PROCESS)
 
 
@@ -84,7 +86,7 @@ def table(cells: Counter[Cell]) -> str:
     return "\n".join(lines)
 
 
-def missing(cells: Counter[Cell], struck: Counter[str]) -> list[str]:
+def missing(cells: Counter[Cell], struck: Counter[str], met: Counter[str]) -> list[str]:
     """Say what was never visited, never happened, or should not have been possible."""
     problems = [
         f"no seed told a stitcher {event} in state {state}"
@@ -97,4 +99,5 @@ def missing(cells: Counter[Cell], struck: Counter[str]) -> list[str]:
         if cells[state, event]
     ]
     problems += [f"the fault {kind} never struck" for kind in FAULTS if not struck[kind]]
+    problems += [f"never met: {kind}" for kind in MET if not met[kind]]
     return problems

@@ -344,7 +344,12 @@ def _ledger_right(played: Played, archive: Archive) -> Iterator[str]:
     for (symbol, stream, _), covered in _intervals(archive).items():
         intervals.setdefault((symbol, stream), []).extend(covered)
     gaps: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for audit in archive.table("audits"):
+        played.met[f"audit {audit['result']}"] += 1
     for gap in archive.table("gaps"):
+        played.met[f"gap {gap['reason']}"] += 1
+        if gap["healed_by"] == "backfill":
+            played.met["gap filled in"] += 1
         gaps.setdefault((gap["symbol"], gap["stream"]), []).append(gap)
         yield from _cause_known(played, lives, gap)
     for key, covered in intervals.items():
@@ -394,7 +399,7 @@ def _cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) ->
         ):
             yield f"{what} says how process {life.number} ended, and it {life.end}"
     elif reason in BREAKS or reason == "stopped":
-        if not _has_break(played, life, gap):
+        if not (_has_break(played, life, gap) or (reason == "silent" and _is_mute(life, gap))):
             yield f"{what} has no connection that broke"
     elif reason in LOSSES and stream in FEED_OF_STREAM:
         if not _has_loss(played, gap):
@@ -416,6 +421,12 @@ def _has_break(played: Played, life: Life, gap: dict[str, Any]) -> bool:
         and -MOMENT_NS <= gap["ts_detected"] - socket.closed_ts <= MOMENT_NS + back_ns
         for socket in life.sockets
     )
+
+
+def _is_mute(life: Life, gap: dict[str, Any]) -> bool:
+    """Say whether a topic of a gap was acknowledged and brought nothing, as an audit finds."""
+    topic = (FEED_OF_STREAM[gap["stream"]], gap["symbol"])
+    return any(topic in s.ever_silent or "half_open" in s.troubles for s in life.sockets)
 
 
 def _has_loss(played: Played, gap: dict[str, Any]) -> bool:

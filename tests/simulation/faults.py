@@ -39,6 +39,7 @@ OF_CONNECTIONS = {
     "token_refused": 0.2,
     "no_welcome": 0.15,
     "no_ack": 0.2,
+    "silent_topic": 0.15,
     "late_ack": 0.3,
     "slow_close": 0.3,
     "message_before_ack": 0.4,

@@ -70,6 +70,8 @@ class SimulatedSocket:
     number : int         of the connection in its process, from 1
     delivered : list     frames the client has been handed, in order; None: one it refused
     troubles : list      faults that may end it
+    silent : set         (feed, symbol) that are acknowledged, and nothing comes of
+    ever_silent : set    that were
     closed_ts : int      wall clock when the client let go of it, ns
     """
 
@@ -80,6 +82,7 @@ class SimulatedSocket:
         self.closed_ts = 0
         self.topics: set[tuple[str, str]] = set()
         self.silent: set[tuple[str, str]] = set()
+        self.ever_silent: set[tuple[str, str]] = set()
         self.is_open = True
         self.is_mute = False
         self.is_retired = False
@@ -370,6 +373,7 @@ class Venue:
         topics = [(self._feeds[prefix], symbol) for symbol in symbols]
         if asked.type == "unsubscribe":
             socket.topics.difference_update(topics)
+            socket.silent.difference_update(topics)
             socket.push(format_control(Control("ack", asked.id)))
             return
         if self._refuses in symbols:
@@ -384,6 +388,10 @@ class Venue:
         if self.faults.strikes("no_ack"):
             socket.troubles.append("no_ack")
             return
+        if self._feeds[prefix] != "match" and self.faults.strikes("silent_topic"):
+            # Acknowledged, and nothing comes: for trades only more trades could show it.
+            socket.silent.update(topics)
+            socket.ever_silent.update(topics)
         delay_s = self.draw.uniform(0.1, 3.0) if self.faults.strikes("late_ack") else 0.0
         if self.faults.strikes("message_before_ack"):
             socket.topics.update(topics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.simulation.process import Life, Process, Surroundings
 # 2026-11-22T10:00:00Z, and half a minute before that day ends.
 MORNING_NS, NIGHT_NS = 1_795_341_600_000_000_000, 1_795_391_970_000_000_000
 CALM_POLL_S = 2.0
+# An audit of each book, seconds, in the seeds that have audits.
+AUDIT_INTERVAL_S = 8
 # The longest a topic can be left alone is the pause after a refusal, and those do not happen.
 CALM_S_MAX = 240.0
 PROCESSES_MAX = 40
@@ -43,6 +46,7 @@ class Plan:
     disk_kinds: tuple[str, ...]
     ends: tuple[str, ...]
     last_end: str
+    audit_interval_s: int
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Played:
     Attributes
     ----------
     violations : list[str]   promises broken; empty when all is well
+    met : Counter            gaps by reason and how they ended, audits by result
     """
 
     plan: Plan
@@ -60,6 +65,7 @@ class Played:
     venue: Venue
     lives: list[Life] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    met: Counter[str] = field(default_factory=Counter)
     virtual_s: float = 0.0
     stepped_back_ns: int = 0
 
@@ -98,12 +104,13 @@ def plan_of(seed: int) -> Plan:
         tuple(kinds),
         tuple(ends),
         draw.choice(("clean", "clean", KILLED, POWER_LOSS)),
+        AUDIT_INTERVAL_S if draw.random() < 0.5 or "silent_topic" in rates else 0,
     )
 
 
 @cache
 def _config(
-    profile: str, commit_ms: int, topics: int, rotate_after_s: int, refuses: bool
+    profile: str, commit_ms: int, topics: int, rotate_after_s: int, refuses: bool, audit_s: int
 ) -> Config:
     symbols = [*SYMBOLS, REFUSED.symbol] if refuses else list(SYMBOLS)
     return Config.model_validate(
@@ -120,6 +127,7 @@ def _config(
             },
             "raw_log": {"commit_interval_ms": commit_ms, "commit_bytes": 16_384},
             "parts": {"roll_interval_s": 45, "rows_min": 150},
+            "audit": {"interval_s": audit_s, "rest_share": 0.5},
             "instruments": {"interval_s": 60},
             "http": {"listen": ""},
         }
@@ -159,7 +167,7 @@ class Seed:
         played, plan = self.played, self.plan
         config = _config(
             plan.profile, plan.commit_ms, plan.topics_per_connection, plan.rotate_after_s,
-            plan.refuses_symbol,
+            plan.refuses_symbol, plan.audit_interval_s,
         )  # fmt: skip
         while not self._is_over:
             if len(played.lives) == PROCESSES_MAX:
