@@ -17,6 +17,7 @@ from recorder.pipeline.output import Gap, InstrumentSeen, InstrumentsListed, Int
 from recorder.storage import catalog_writer
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.catalog_writer import CatalogWriter
+from recorder.storage.room import is_disk_full
 from schemas.catalog import CATALOG_VERSION, TABLES
 from schemas.kucoin.rest import Instrument
 from tests.support.archive_content import table_rows
@@ -84,6 +85,27 @@ def test_a_transaction_is_whole_or_nothing(catalog: Any, tmp_path: Path) -> None
     with catalog.transaction():
         catalog.put_run(run_row("r1"))
         assert table_rows(tmp_path, "runs") == []  # no reader sees half of it
+    assert [row["run_id"] for row in table_rows(tmp_path, "runs")] == ["r1"]
+
+
+def test_a_transaction_without_room_says_so_and_the_next_one_is_taken(
+    catalog: Any, tmp_path: Path
+) -> None:
+    # SQLite takes such a transaction back by itself: a second time is an error of another kind.
+    (pages,) = catalog._db.execute("PRAGMA page_count").fetchone()
+    catalog._db.execute(f"PRAGMA max_page_count = {pages}")
+
+    def too_much() -> None:
+        with catalog.transaction():
+            for number in range(200):
+                catalog.put_run(run_row(f"r{number}-{'x' * 4000}"))
+
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        too_much()
+    assert is_disk_full(caught.value)
+    catalog._db.execute("PRAGMA max_page_count = 1000000")
+    with catalog.transaction():
+        catalog.put_run(run_row("r1"))
     assert [row["run_id"] for row in table_rows(tmp_path, "runs")] == ["r1"]
 
 
