@@ -21,6 +21,13 @@ from schemas.timestamps import NS_PER_S
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 OK, NOT_FOUND = 200, 404
+# What the recorder does about too little room, in words.
+DISK_STAGES = {
+    "parts_held": "little room: parts wait, the raw log goes on",
+    "full": "FULL: recording is paused until there is room",
+}
+# Decoding is always some moments behind; more than this is told.
+DECODE_LAG_TOLD_S = 1.0
 # More is read on the page, or as JSON.
 UNREADY_SHOWN = 20
 
@@ -58,7 +65,7 @@ def status_command(where: Path, as_json: bool) -> None:
         said = _last_words(archive)
         _print(said, as_json, _format_last_words)
         sys.exit(FAILED)
-    _print({"running": True, **reply.content}, as_json, _format_status)
+    _print({"running": True, **reply.content}, as_json, format_running)
     sys.exit(DONE if reply.content["ready"] else FAILED)
 
 
@@ -158,8 +165,9 @@ def _print(said: dict[str, Any], as_json: bool, format_text: Any) -> None:
         click.echo(line)
 
 
-def _format_status(said: dict[str, Any]) -> list[str]:
-    writer, disk = said["writer"], said["disk"]
+def format_running(said: dict[str, Any]) -> list[str]:
+    """Return the lines that say how a running recorder is, of what `/status` answered."""
+    writer, decode, disk = said["writer"], said["decode"], said["disk"]
     unready = [each for each in said["streams"] if not each["ready"] and each["reason"]]
     durable = sum(each["durable"] for each in said["connections"])
     opened = sum(each["open"] for each in said["connections"])
@@ -170,6 +178,13 @@ def _format_status(said: dict[str, Any]) -> list[str]:
         f"connections  {opened} of {said['connections_planned']}, {durable} frames durable",
         f"writer       {writer['problem'] or 'writes'}, {writer['queue_lines']} lines wait",
     ]
+    if decode["from_raw_log"] or decode["lag_s"] >= DECODE_LAG_TOLD_S:
+        source = ", from the raw log" if decode["from_raw_log"] else ""
+        lines.append(
+            f"decoding     {decode['lag_lines']} lines and {decode['lag_s']:.1f} s behind{source}"
+        )
+    if stage := DISK_STAGES.get(said["disk_stage"]):
+        lines.append(f"disk         {stage}")
     if disk is not None:
         runway = "" if disk["runway_s"] is None else f", full in {disk['runway_s'] / 86_400:.1f} d"
         lines.append(

@@ -359,7 +359,7 @@ class Live:
 
     async def _say_status(self) -> None:
         status = await self._decoding.run(self._tape.status)
-        self._log.info("status", **_summarize(status, self._intake, self._collector))
+        self._log.info("status", **summarize(status, self._tape, self._intake, self._collector))
 
     def _tell_incidents(self) -> None:
         for story in self._tape.take_incidents():
@@ -389,8 +389,8 @@ async def _unless_it_dies(work: Awaitable[None]) -> None:
         await work
 
 
-def _summarize(
-    status: Mapping[Key, Mapping[str, Any]], intake: Intake, collector: Collector
+def summarize(
+    status: Mapping[Key, Mapping[str, Any]], tape: Tape, intake: Intake, collector: Collector
 ) -> dict[str, object]:
     """Put the state of all streams into one line: how many are in which, and what was lost."""
     states = Counter(str(stream.get("state")) for stream in status.values())
@@ -398,6 +398,6 @@ def _summarize(
         "lines": intake.lines_committed,
         "connections": collector.connections_open,
         "streams": dict(sorted(states.items())),
-        "gaps": sum(int(stream.get("gaps") or 0) for stream in status.values()),
+        "gaps": sum(dict(tape.meters.gaps).values())  # of every stream; copied, for the writer counts on,
         "refused": len(collector.refused),
     }
