@@ -398,6 +398,7 @@ def summarize(
         "lines": intake.lines_committed,
         "connections": collector.connections_open,
         "streams": dict(sorted(states.items())),
-        "gaps": sum(dict(tape.meters.gaps).values())  # of every stream; copied, for the writer counts on,
+        # Of every stream, not of books alone; a copy, for the writer counts on meanwhile.
+        "gaps": sum(dict(tape.meters.gaps).values()),
         "refused": len(collector.refused),
     }
