@@ -83,6 +83,7 @@ class Recording:
         self._reserve = Reserve(archive.path, settings.reserve_bytes)
         self._reserve.make()
         self._rules = settings.rules
+        self._refused: list[str] = []
         self._told_before = BEGINNING  # up to here commands and incidents have been handed on
         self._checkpoints = Checkpoints(archive.path, self.run_id, settings.checkpoints)
         self._writer = RunWriter(
@@ -134,9 +135,12 @@ class Recording:
 
         Raises
         ------
-        DiskFull   when even that is not enough
+        DiskFull   when even that is not enough, or the line that begins the run found no room: a
+            run without it could not be read, now or at any later start
         """
         self._is_full = True
+        if not self._raw_log.lines:
+            raise DiskFull(str(self.archive.path), "the first lines of a run")
         self._reserve.release()
         return self._append(lines)
 
@@ -222,7 +226,8 @@ class Recording:
         self._told_before = max(self._told_before, self.decoded, key=lambda place: place.lines)
         self._leave_raw_log()
         segments = list_segments(path)[self.run_id]
-        loaded = load_checkpoint(path, catalog, self.run_id, segments, lambda _: None)
+        refused: list[str] = []
+        loaded = load_checkpoint(path, catalog, self.run_id, segments, refused.append)
         if loaded is None:
             self._writer = RunWriter(
                 path,
@@ -239,6 +244,7 @@ class Recording:
             loaded.open_rows.clear()
             self.decoded = loaded.position
         self._writer.may_wait = True
+        self._refused += [f"a checkpoint is of no use: {why}" for why in refused]
 
     def read_on(self, end: RawPosition) -> tuple[list[RawLine], RawPosition]:
         """Read the group commit behind what was decoded last, from the raw log.
@@ -321,7 +327,8 @@ class Recording:
 
     def take_incidents(self) -> list[str]:
         """Return the stories of quarantined streams since the last call."""
-        incidents, self._writer.incidents = self._writer.incidents, []
+        incidents = [*self._refused, *self._writer.incidents]
+        self._refused, self._writer.incidents = [], []
         return incidents
 
     def status(self) -> dict[Key, dict[str, Any]]:

@@ -135,6 +135,9 @@ def _recover_run(
             writer.process(lines)
     except RawLogDamaged as error:
         damage = str(error)
+    except PipelineError as error:
+        # One run that nobody can read must not keep the archive from being recorded into.
+        damage = damage or str(error)
     pipeline = writer.pipeline
     if damage and row is not None and writer.lines < row["lines"]:
         # What is published reaches further than what can be read: it stays as it is.

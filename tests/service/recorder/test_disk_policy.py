@@ -12,12 +12,14 @@ from structlog.testing import capture_logs
 
 from recorder import disk_policy
 from recorder.config import Config
+from recorder.daemon import record
 from recorder.health import monitor
 from recorder.rebuilding import rebuild
 from recorder.storage import disk as disk_module
 from recorder.storage.disk import Disk, use_disk
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import list_segments, read_run
+from recorder.tape import open_tape
 from recorder.transport import websocket
 from recorder.writer_death import WriterDied
 from schemas.archive_layout import RAW, RESERVE
@@ -223,6 +225,22 @@ async def test_a_disk_without_room_for_the_last_line_ends_the_run(tmp_path: Path
             with pytest.raises(WriterDied) as caught:
                 await fill_it_up()
     assert caught.value.exit_code == 3
+
+
+async def test_a_run_whose_first_line_finds_no_room_ends_and_the_next_start_records(
+    tmp_path: Path,
+) -> None:
+    small, archive = SmallDisk(), tmp_path / "archive"
+    small.raw_log_bytes = 30
+    async with FakeVenue([BTC]) as venue:
+        config = config_of(venue, archive)
+        with use_disk(small), pytest.raises(WriterDied) as caught:
+            await record(config, lambda: open_tape(config), for_s=5.0)
+        assert caught.value.exit_code == 3
+        segments = [path for paths in list_segments(archive).values() for path in paths]
+        assert [line for commit in read_run(segments) for line in commit] == []
+        async with live_recorder(config) as recorder:
+            await until(lambda: at_stage(recorder, "ok"), "a start on the same archive")
 
 
 async def test_a_start_without_room_for_the_reserve_is_refused(

@@ -167,3 +167,29 @@ def test_the_raw_log_keeps_every_line_in_order(tmp_path: Path) -> None:
     assert tape.take_incidents() != []
     assert tape.take_incidents() == []
     assert tape.status()["BTC-USDT", "l2"]["state"] == "down"
+
+
+def test_a_run_that_does_not_begin_with_its_start_keeps_nobody_from_recording(
+    tmp_path: Path,
+) -> None:
+    tape = Recording.create(tmp_path, RecordingSettings())
+    tape.append([RawLine("decision", T0, 0, fields={"what": "paused"})])
+    tape.abandon()
+    for _ in range(2):
+        tape = Recording.create(tmp_path, RecordingSettings())
+        tape.abandon()
+    assert len(list_segments(tmp_path)) == 1, "it is not removed"
+
+
+def test_checkpoints_of_no_use_are_told_when_held_parts_are_released(tmp_path: Path) -> None:
+    tape = Recording.create(tmp_path, RecordingSettings())
+    begin(tape)
+    tape.hold_parts()
+    tape._writer.hold()  # as where memory is not enough
+    (state,) = tmp_path.glob("checkpoints/*/*.state.zst")
+    state.write_bytes(b"rot")
+    tape.take_incidents()
+    assert tape.release_parts().lines == 0
+    (told,) = tape.take_incidents()
+    assert state.name in told
+    tape.abandon()
