@@ -183,6 +183,7 @@ class _Daemon:
                     "a crashed run was finished from its raw log",
                     crashed_run_id=run.run_id,
                     lines=run.lines,
+                    checkpoint_lines=run.checkpoint_lines,
                     torn_bytes_cut=run.bytes_cut,
                     **({"damage": run.damage} if run.damage else {}),
                 )

@@ -167,7 +167,7 @@ class DiskPolicy:
         elif self._held_since is None:
             self._held_since = now
             self._log.error(
-                "little room on the disk, parts are held back; the raw log goes on", free_bytes=free
+                "parts are held back for want of room; the raw log goes on", free_bytes=free
             )
         elif (
             free >= rules.parts_stop_bytes + rules.resume_bytes
