@@ -459,6 +459,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=350.0, help="engine events a second, symbol")
     parser.add_argument("--keep", type=Path, help="an empty folder for everything, kept")
     args = parser.parse_args()
+    if args.kills < 1:
+        parser.error("without a kill nothing is shown")
+    if args.keep is not None and args.keep.exists() and any(args.keep.iterdir()):
+        parser.error(f"{args.keep} is not empty")
     with tempfile.TemporaryDirectory(prefix="kills-") as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

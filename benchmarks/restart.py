@@ -190,6 +190,10 @@ def main() -> int:
     if args.part == "restart":
         restart(args.folder)
         return 0
+    if args.frames < 1:
+        parser.error("without a frame there is nothing to start from")
+    if args.folder is not None and args.folder.exists() and any(args.folder.iterdir()):
+        parser.error(f"{args.folder} is not empty")
     with tempfile.TemporaryDirectory() as folder:
         archive = args.folder or Path(folder) / "archive"
         told = {"recorded": _told_by("record", args, archive)}

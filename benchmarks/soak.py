@@ -344,6 +344,10 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, help="where to draw memory and lag, an SVG")
     parser.add_argument("--keep", type=Path, help="an empty folder for everything, kept")
     args = parser.parse_args()
+    if args.keep is not None and args.keep.exists() and any(args.keep.iterdir()):
+        parser.error(f"{args.keep} is not empty")
+    if args.plot is not None and not args.plot.absolute().parent.is_dir():
+        parser.error(f"no folder for {args.plot}")  # not to be found out in half an hour
     seconds = args.minutes * 60
     slow = (seconds / 3, args.slow_minutes * 60)
     with tempfile.TemporaryDirectory(prefix="soak-") as temporary:
