@@ -10,18 +10,29 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.property.recorder.stitch.histories import draw_faults, run_history
 from tests.simulation.batch import Outcome, play_all, quiet
-from tests.simulation.cells import CELLS, FAULTS, IMPOSSIBLE, NOT_BY_THE_SHELL
+from tests.simulation.cells import (
+    CELLS,
+    FAULTS,
+    IMPOSSIBLE,
+    NOT_BY_THE_SHELL,
+    Cell,
+    counted,
+)
 from tests.simulation.digest import digest
 from tests.simulation.planted import BUGS, hunt
 from tests.simulation.seed import Seed
 
 ROOT = Path(__file__).resolve().parents[2]
-# Pieces, so that they spread over the workers of a run.
-PIECES, SEEDS_A_PIECE = 8, 50
+# How many seeds a run of the tests plays; in pieces, so that they spread over its workers.
+SEEDS, SEEDS_A_PIECE = 1_000, 50
+# That many reach each cell the stitcher's table has and the shell does not bring.
+HISTORIES, MOVES = 150, 30
 # Found soon, so cheap to look for again each time; `--planted` hunts for all of them.
 QUICKLY_FOUND = (
     "continuity_off_by_one",
@@ -32,9 +43,8 @@ QUICKLY_FOUND = (
 )
 
 
-@pytest.mark.parametrize("piece", range(PIECES))
-def test_storms(piece: int) -> None:
-    first = 1 + piece * SEEDS_A_PIECE
+@pytest.mark.parametrize("first", range(1, SEEDS, SEEDS_A_PIECE))
+def test_storms(first: int) -> None:
     outcome = play_all(range(first, first + SEEDS_A_PIECE))
     assert outcome.failures == {}
     assert outcome.seeds == SEEDS_A_PIECE
@@ -44,6 +54,15 @@ def test_storms(piece: int) -> None:
     # Each piece reaches nearly all; a longer run on the command line fails if one is not.
     assert len(set(CELLS) - visited - IMPOSSIBLE - NOT_BY_THE_SHELL) <= 2
     assert sum(outcome.struck[kind] == 0 for kind in FAULTS) <= 4
+
+
+def test_what_the_shell_never_brings_comes_in_histories_of_the_stitcher_alone() -> None:
+    cells: Counter[Cell] = Counter()
+    with counted(cells):
+        for seed in range(HISTORIES):
+            random = Random(seed)
+            run_history(random, draw_faults(random), MOVES)
+    assert min(cells[cell] for cell in NOT_BY_THE_SHELL) > 0
 
 
 @pytest.mark.parametrize("name", QUICKLY_FOUND)

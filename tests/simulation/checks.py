@@ -28,8 +28,12 @@ from tests.simulation.seed import Played
 FEED_OF_STREAM = {"l2": "level2", "l3": "level3"}
 LOSSES = {"sequence", "decode", "garbage", "bridge"}
 BREAKS = {"disconnected", "silent"}
+# A silent topic is subscribed anew: what it had for a book by then ends with the old subscription.
+ANEW = {"silent", "stopped"}
 MOMENT_NS = 5_000_000
-SIDES = np.array(["bid", "ask"], dtype=object)
+# The longest that a frame is on its way.
+LATEST_NS = 5_000_000_000
+NUMBERS = ("price_mantissa", "price_scale", "size_mantissa", "size_scale")
 
 
 def check(played: Played, *, rebuild: bool) -> list[str]:
@@ -98,9 +102,8 @@ def _intervals(archive: Archive) -> dict[tuple[str, str, str], list[dict[str, An
 
 def _books_right(played: Played, archive: Archive) -> Iterator[str]:
     intervals = _intervals(archive)
-    numbers = ["price_mantissa", "price_scale", "size_mantissa", "size_scale"]
-    l2 = archive.rows("l2_updates", ["ordinal", "sequence", "sequence_end", "side", *numbers])
-    l3 = archive.rows("l3_events", ["ordinal", "sequence", "side", "kind", "order_id"])
+    l2 = archive.rows("l2_updates", ["ordinal", "sequence", "sequence_end", "side", *NUMBERS])
+    l3 = archive.rows("l3_events", ["ordinal", "sequence", "side", "kind", "order_id", *NUMBERS])
     for rows, stream in ((l2, "l2"), (l3, "l3")):
         for (_, symbol, _, run_id), columns in rows.items():
             covered = intervals.get((symbol, stream, run_id), [])
@@ -123,7 +126,7 @@ def _changes_right(
     what = f"{symbol} {stream}"
     if columns is None:
         names = ("ordinal", "sequence", "sequence_end", "kind", "order_id", "side")
-        columns = {name: np.zeros(0, np.int64) for name in names}
+        columns = {name: np.zeros(0, np.int64) for name in (*names, *NUMBERS)}
     ordinals = columns["ordinal"]
     if len(ordinals) and (np.diff(ordinals) != 1).any():
         # Snapshots take an ordinal each: there is one hole an interval, and no more.
@@ -161,13 +164,17 @@ def _changes_right(
                 yield from _book_right(truth, what, interval, found.tolist(), ends)
         else:
             events = [truth.events[n] for n in range(first + 1, last + 1)]
-            told = [
-                (kind, order_id, SIDE_CODES[side])
-                for kind, order_id, side in zip(
-                    *(columns[name][begin:end] for name in ("kind", "order_id", "side")),
+            piece = {name: column[begin:end] for name, column in columns.items()}
+            told = list(
+                zip(
+                    piece["kind"],
+                    piece["order_id"],
+                    map(SIDE_CODES.get, piece["side"]),
+                    values(piece["price_mantissa"], piece["price_scale"].clip(0)).tolist(),
+                    values(piece["size_mantissa"], piece["size_scale"].clip(0)).tolist(),
                     strict=True,
                 )
-            ]  # fmt: skip
+            )
             if told != events:
                 yield f"{what}: events of {first} … {last} are not the venue's"
     if seen != len(ordinals):
@@ -210,8 +217,7 @@ def _book_right(
 def _full_books_right(
     played: Played, archive: Archive, intervals: dict[tuple[str, str, str], list[dict[str, Any]]]
 ) -> Iterator[str]:
-    numbers = ["price_mantissa", "price_scale", "size_mantissa", "size_scale"]
-    names = ["ordinal", "sequence", "origin", "side", "order_id", "position", *numbers]
+    names = ["ordinal", "sequence", "origin", "side", "order_id", "position", *NUMBERS]
     rows = archive.rows("book_snapshots", names)
     for (_, symbol, stream, run_id), columns in rows.items():
         places = zip(*(columns[n].tolist() for n in ("ordinal", "sequence", "origin")), strict=True)
@@ -399,7 +405,7 @@ def _cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) ->
         ):
             yield f"{what} says how process {life.number} ended, and it {life.end}"
     elif reason in BREAKS or reason == "stopped":
-        if not (_has_break(played, life, gap) or (reason == "silent" and _is_mute(life, gap))):
+        if not (_has_break(played, life, gap) or (reason in ANEW and _is_mute(life, gap))):
             yield f"{what} has no connection that broke"
     elif reason in LOSSES and stream in FEED_OF_STREAM:
         if not _has_loss(played, gap):
@@ -408,7 +414,7 @@ def _cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) ->
         if not _has_mishap(played, gap):
             yield f"{what}: all that was told could be read"
     elif reason == "disk_full":
-        if not played.faults.struck["disk_full"]:
+        if not _was_full(played, gap):
             yield f"{what}: there was room"
     else:
         yield f"{what} is none that can come of these faults"
@@ -417,7 +423,7 @@ def _cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) ->
 def _has_break(played: Played, life: Life, gap: dict[str, Any]) -> bool:
     back_ns = played.stepped_back_ns
     return any(
-        (socket.troubles or socket.is_retired)
+        socket.troubles
         and -MOMENT_NS <= gap["ts_detected"] - socket.closed_ts <= MOMENT_NS + back_ns
         for socket in life.sockets
     )
@@ -436,20 +442,40 @@ def _has_loss(played: Played, gap: dict[str, Any]) -> bool:
     truth = _truth(played, symbol, expected)
     if truth is None:
         return (symbol, stream, expected - 1) in played.venue.stale_books
-    if truth is not played.venue.epochs[symbol][-1]:
-        return True  # numbers began anew
+    received = gap["sequence_received"]
+    if truth is not played.venue.epochs[symbol][-1] and (
+        received is None or _truth(played, symbol, received) is not truth
+    ):
+        # Numbers began anew, and not before they did.
+        return played.venue.epoch_ts[symbol] <= gap["ts_detected"] + played.stepped_back_ns
     if (symbol, stream, expected - 1) in played.venue.stale_books:
         return True
     return not lost.isdisjoint(truth.messages_with(feed, expected))
 
 
 def _has_mishap(played: Played, gap: dict[str, Any]) -> bool:
-    back_ns = played.stepped_back_ns
+    """Ask for what could not be read, and was sent on a socket that brings the stream too."""
+    topic = (FEED_OF_STREAM.get(gap["stream"], "match"), gap["symbol"])
     return any(
         mishap.kind in {"garbage", "garbage_beside", "malformed", "bad_frame"}
-        and -5_000 * MOMENT_NS // 5 <= gap["ts_detected"] - mishap.ts <= 5_000 * MOMENT_NS + back_ns
+        and topic in mishap.topics
+        and _is_between(played, mishap.ts, gap["ts_detected"] - LATEST_NS, gap["ts_detected"])
         for mishap in played.faults.mishaps
     )
+
+
+def _was_full(played: Played, gap: dict[str, Any]) -> bool:
+    return any(
+        mishap.kind in {"disk_full", "catalog_full"}
+        and _is_between(played, mishap.ts, gap["ts_from"], gap["ts_detected"])
+        for mishap in played.faults.mishaps
+    )
+
+
+def _is_between(played: Played, ts: int, first: int, last: int) -> bool:
+    """Say whether a moment lies between two others, on a clock that may have been stepped."""
+    since = first - played.stepped_ns - MOMENT_NS
+    return since <= ts <= last + played.stepped_back_ns + MOMENT_NS
 
 
 # 4. The raw log once more

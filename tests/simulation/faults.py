@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 # Chance of each kind, an occasion, in a seed that has it. Occasions: a message to one socket.
@@ -89,13 +90,12 @@ class Mishap:
     ----------
     kind : str
     ts : int            wall clock, ns
-    symbol, feed : str  whose message it was, "" for all
+    topics : set        (feed, symbol) of the socket it was sent on
     """
 
     kind: str
     ts: int
-    symbol: str = ""
-    feed: str = ""
+    topics: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass
@@ -138,9 +138,9 @@ class Faults:
                 return kind
         return ""
 
-    def note(self, kind: str, ts: int, symbol: str = "", feed: str = "") -> None:
+    def note(self, kind: str, ts: int, topics: Iterable[tuple[str, str]] = ()) -> None:
         """Write down a fault that may become a gap."""
-        self.mishaps.append(Mishap(kind, ts, symbol, feed))
+        self.mishaps.append(Mishap(kind, ts, frozenset(topics)))
 
     def note_lost(self, symbol: str, feed: str, position: int) -> None:
         """Write down that a message did not arrive as it was told, or not in its turn."""

@@ -29,6 +29,8 @@ from schemas.kucoin.rest import Instrument as WireInstrument
 
 # Prices and sizes of all markets here, as integers of this many digits: whole in int64.
 DIGITS = 10
+# What a row without a number comes to.
+NOT_TOLD = -(10**DIGITS)
 
 INSTRUMENTS = (
     Instrument("AAA-USDT", 2, 4, 6, 50_000, 20_000),
@@ -87,7 +89,7 @@ class Truth:
     sequence_at : list[int]       the book's number once the message has been told
     books : dict                  stream → the REST answer at each message
     changes : list                of each level-2 message, by number, that are new in it
-    events : dict                 number → (kind, order id, side code) of level 3
+    events : dict                 number → (kind, order id, side code, price, size) of level 3
     trades : dict                 number → (price, size) of the match topic
     """
 
@@ -99,7 +101,7 @@ class Truth:
     l2: list[Message] = field(default_factory=list)
     changes: list[list[Change]] = field(default_factory=list)
     l2_ends: list[int] = field(default_factory=list)
-    events: dict[int, tuple[str, str, int]] = field(default_factory=dict)
+    events: dict[int, tuple[str, str, int, int, int]] = field(default_factory=dict)
     trades: dict[int, tuple[int, int]] = field(default_factory=dict)
     history: list[list[HistoryTrade]] = field(default_factory=list)
 
@@ -267,7 +269,13 @@ def truth_of(profile_name: str, symbol: str, epoch: int = 0) -> Truth:
             truth.l2.append(truth.messages[-1])
         if has_l3:
             told = wire.l3_event(instrument, event)
-            truth.events[event.sequence] = (event.kind, event.order_id, SIDE_CODES[event.side])
+            truth.events[event.sequence] = (
+                event.kind,
+                event.order_id,
+                SIDE_CODES[event.side],
+                NOT_TOLD if told.price is None else scaled(told.price),
+                NOT_TOLD if told.size is None else scaled(told.size),
+            )
             tell("level3", event.sequence, event.sequence, format_l3_event(told))
         if event.kind == "match":
             match = wording.match(instrument, event)

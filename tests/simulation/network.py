@@ -85,7 +85,6 @@ class SimulatedSocket:
         self.ever_silent: set[tuple[str, str]] = set()
         self.is_open = True
         self.is_mute = False
-        self.is_retired = False
         self.has_pong = True
         self.close_code: int | None = None
         self._venue = venue
@@ -198,6 +197,7 @@ class Venue:
         self.epochs: dict[str, list[Truth]] = {
             symbol: [truth_of(profile.name, symbol)] for symbol in starts
         }
+        self.epoch_ts: dict[str, int] = {}  # when numbers began anew
         self._starts = dict(starts)
         self._clock = clock
         self._feeds = {wire: feed for feed, wire in profile.topics.items()}
@@ -250,6 +250,7 @@ class Venue:
             self.faults.struck["sequence_epoch"] += 1
             self.epochs[symbol].append(truth_of(self.profile.name, symbol, 1))
             self.told[symbol] = self._starts[symbol] % 200
+            self.epoch_ts[symbol] = self.now_ns()
 
     def sequence(self, symbol: str, stream: str) -> int:
         """Return the last number of a stream that has been told."""
@@ -309,7 +310,7 @@ class Venue:
         if fault in {"drop", "garbage", "malformed", "reorder"} or fault in ENDS:
             self._lose(message, symbol)
         if fault in {"garbage", "garbage_beside", "malformed", "bad_frame"}:
-            self.faults.note(fault, self._clock.peek_ns(), symbol, message.feed)
+            self.faults.note(fault, self._clock.peek_ns(), socket.topics)
         if fault in ENDS or fault == "late":
             socket.troubles.append(fault)
         if fault == "duplicate_7":
@@ -433,8 +434,6 @@ class Venue:
             raise _refused(url)
         if faults.strikes("connect_http_error"):
             raise aiohttp.WSServerHandshakeError(_request_info(url), (), status=503)
-        for earlier in self._open:
-            earlier.is_retired = True  # or so it may be: a handover has two at once
         self._open.append(socket)
         if is_spent or faults.strikes("token_refused"):
             socket.troubles.append("token_refused")

@@ -67,6 +67,7 @@ class Played:
     violations: list[str] = field(default_factory=list)
     met: Counter[str] = field(default_factory=Counter)
     virtual_s: float = 0.0
+    stepped_ns: int = 0
     stepped_back_ns: int = 0
 
     @property
@@ -267,7 +268,9 @@ class Seed:
                 faults.struck[kind] += 1
                 step_ns = int(10 ** draw.uniform(6.0, 9.6))
                 self._clock.offset_ns += sign * step_ns
-                if sign < 0:
+                if sign > 0:
+                    self.played.stepped_ns += step_ns
+                else:
                     self.played.stepped_back_ns += step_ns
         if draw.random() < faults.rates.get("sequence_epoch", 0.0) / 60:
             self._around.venue.begin_epoch(draw.choice(SYMBOLS))
