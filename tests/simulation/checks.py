@@ -443,11 +443,12 @@ def _has_loss(played: Played, gap: dict[str, Any]) -> bool:
     if truth is None:
         return (symbol, stream, expected - 1) in played.venue.stale_books
     received = gap["sequence_received"]
-    if truth is not played.venue.epochs[symbol][-1] and (
-        received is None or _truth(played, symbol, received) is not truth
+    if (
+        truth is not played.venue.epochs[symbol][-1]
+        and (received is None or _truth(played, symbol, received) is not truth)
+        and played.venue.epoch_ts[symbol] <= gap["ts_detected"] + played.stepped_back_ns
     ):
-        # Numbers began anew, and not before they did.
-        return played.venue.epoch_ts[symbol] <= gap["ts_detected"] + played.stepped_back_ns
+        return True  # numbers had begun anew
     if (symbol, stream, expected - 1) in played.venue.stale_books:
         return True
     return not lost.isdisjoint(truth.messages_with(feed, expected))
