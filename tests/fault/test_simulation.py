@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from tests.property.recorder.stitch.histories import draw_faults, run_history
-from tests.simulation.batch import Outcome, play_all, quiet
+from tests.simulation.batch import Outcome, play_all, quiet, warm_up
 from tests.simulation.cells import (
     CELLS,
     FAULTS,
@@ -41,6 +41,12 @@ QUICKLY_FOUND = (
     "raw_log_not_synced",
     "part_renamed_without_folder_sync",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def markets() -> None:
+    """Make every market once, and leave it out of what the collector looks through."""
+    warm_up()
 
 
 @pytest.mark.parametrize("first", range(1, SEEDS, SEEDS_A_PIECE))

@@ -233,12 +233,12 @@ class _Traders:
 
 
 @cache
-def truth_of(profile_name: str, symbol: str, epoch: int = 0) -> Truth:
+def truth_of(profile_name: str, symbol: str, epoch: int) -> Truth:
     """Return the market of a symbol as a dialect tells it; the same in every process.
 
     Parameters
     ----------
-    epoch : int   another series of numbers, far below the first one
+    epoch : int   0; 1: another series of numbers, far below the first one
     """
     profile = profile_named(profile_name)
     instrument = next(each for each in INSTRUMENTS if each.symbol == symbol)

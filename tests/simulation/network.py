@@ -195,7 +195,7 @@ class Venue:
         self.stale_books: set[tuple[str, str, int]] = set()
         self.told: dict[str, int] = dict(starts)
         self.epochs: dict[str, list[Truth]] = {
-            symbol: [truth_of(profile.name, symbol)] for symbol in starts
+            symbol: [truth_of(profile.name, symbol, 0)] for symbol in starts
         }
         self.epoch_ts: dict[str, int] = {}  # when numbers began anew
         self._starts = dict(starts)
