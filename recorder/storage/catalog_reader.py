@@ -187,16 +187,22 @@ class CatalogReader:
         return None if row is None else dict(row)
 
     def trade_ends(self) -> list[dict[str, Any]]:
-        """Return by symbol the interval of trades with a row that ends last.
+        """Return by symbol how far the run came that has the last interval with a trade.
+
+        That interval may hold nothing but older trades that were filled in: the highest number of
+        the run counts.
 
         Returns
         -------
-        list of symbol, sequence_last, profile and streams of its run, and l3_sequence: the last
+        list of symbol, sequence_last, profile and streams of the run, and l3_sequence: the last
         one that level 3 came to in that run, None where it had no book
         """
         # SQLite takes the other columns from the row of the maximum.
         rows = self._db.execute(
-            "SELECT symbol, sequence_last, profile, streams, (SELECT max(book.sequence_last) "
+            "SELECT symbol, (SELECT max(same.sequence_last) FROM coverage AS same "
+            "WHERE same.symbol = told.symbol AND same.stream = 'trades' "
+            "AND same.run_id = told.run_id) AS sequence_last, "
+            "profile, streams, (SELECT max(book.sequence_last) "
             "FROM coverage AS book WHERE book.symbol = told.symbol AND book.stream = 'l3' "
             "AND book.run_id = told.run_id) AS l3_sequence, max(ts_to) "
             "FROM coverage AS told JOIN runs USING (run_id) "

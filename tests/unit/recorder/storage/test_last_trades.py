@@ -19,7 +19,7 @@ def read(archive: Path, profile: str) -> LastTrades:
         return last_trades(catalog, profile)
 
 
-def test_the_last_trade_is_that_of_the_interval_that_ends_last(tmp_path: Path) -> None:
+def test_the_last_trade_is_the_highest_of_the_run_that_ends_last(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "catalog.db")) as db, db:
         db.executescript(DDL)
         db.executemany(
@@ -32,6 +32,7 @@ def test_the_last_trade_is_that_of_the_interval_that_ends_last(tmp_path: Path) -
             [
                 ("A-B", "trades", "1", 1, 5, 900),  # numbers began anew since
                 ("A-B", "trades", "2", 6, 7, 40),
+                ("A-B", "trades", "2", 7, 8, 31),  # all of them older ones, filled in
                 ("A-B", "trades", "2", 8, 9, None),  # none was told in it
                 ("A-B", "l3", "2", 6, 9, 77),
                 ("C-D", "trades", "1", 1, 5, 50),
