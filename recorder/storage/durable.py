@@ -7,6 +7,9 @@ from pathlib import Path
 from recorder.storage.disk import disk
 from schemas.archive_layout import UNFINISHED_SUFFIX
 
+# A whole exchange has some thousands a day; a process that runs for months forgets, and syncs again.
+_FOLDERS_REMEMBERED = 10_000
+
 
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents, each name durable.
@@ -27,6 +30,8 @@ def make_folder(folder: Path) -> None:
     except PermissionError:
         if not is_there:
             raise  # where others make the folders, they see to the names
+    if len(met) >= _FOLDERS_REMEMBERED:
+        met.clear()
     met.add(folder)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from recorder.storage import durable
 from recorder.storage.disk import Disk, use_disk
 from recorder.storage.durable import make_folder, write_file
 
@@ -53,6 +54,17 @@ def test_a_folder_that_is_there_is_synced_once_by_each_process(tmp_path: Path) -
         make_folder(tmp_path / "a")
         make_folder(tmp_path / "a")
     assert disk.calls == [f"sync names in {tmp_path.name}"]
+
+
+def test_what_has_been_synced_is_not_remembered_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "_FOLDERS_REMEMBERED", 3)
+    disk = _Noted()
+    with use_disk(disk):
+        for number in range(10):
+            make_folder(tmp_path / str(number))
+    assert len(disk.folders_synced) <= 3
 
 
 def test_a_folder_made_by_others_needs_no_right_to_read_its_parent(tmp_path: Path) -> None:
