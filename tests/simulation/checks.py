@@ -398,7 +398,8 @@ def _cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) ->
     what = f"{symbol} {stream}: the gap {reason} at {gap['ts_detected']}"
     life = lives[gap["run_id"]]
     healed = {"next_run", "backfill"} if stream == "trades" else {"next_run"}
-    if gap["healed_by"] in healed and reason in {"stopped", "crashed"}:
+    is_anew = gap["healed_by"] == "backfill" and reason in ANEW and _is_mute(life, gap)
+    if gap["healed_by"] in healed and reason in {"stopped", "crashed"} and not is_anew:
         # One that fails while it publishes has said that it stops, in the raw log.
         if (reason == "stopped" and life.end == CRASHED) or (
             reason == "crashed" and life.end == STOPPED
@@ -431,8 +432,9 @@ def _has_break(played: Played, life: Life, gap: dict[str, Any]) -> bool:
 
 def _is_mute(life: Life, gap: dict[str, Any]) -> bool:
     """Say whether a topic of a gap was acknowledged and brought nothing, as an audit finds."""
-    topic = (FEED_OF_STREAM[gap["stream"]], gap["symbol"])
-    return any(topic in s.ever_silent or "half_open" in s.troubles for s in life.sockets)
+    feeds = [FEED_OF_STREAM[gap["stream"]]] if gap["stream"] != "trades" else ["level3", "match"]
+    topics = {(feed, gap["symbol"]) for feed in feeds}
+    return any(topics & s.ever_silent or "half_open" in s.troubles for s in life.sockets)
 
 
 def _has_loss(played: Played, gap: dict[str, Any]) -> bool:
