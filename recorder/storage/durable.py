@@ -7,7 +7,7 @@ from pathlib import Path
 from recorder.storage.disk import disk
 from schemas.archive_layout import UNFINISHED_SUFFIX
 
-# A whole exchange has some thousands a day; a process that runs for months forgets, and syncs again.
+# A whole exchange has some thousands a day; what runs for months forgets them, and syncs again.
 _FOLDERS_REMEMBERED = 10_000
 
 

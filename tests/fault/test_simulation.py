@@ -30,7 +30,7 @@ from tests.simulation.seed import Seed
 
 ROOT = Path(__file__).resolve().parents[2]
 # How many seeds a run of the tests plays; in pieces, so that they spread over its workers.
-SEEDS, SEEDS_A_PIECE = 1_000, 50
+SEEDS, SEEDS_A_PIECE = 100, 50
 # That many reach each cell the stitcher's table has and the shell does not bring.
 HISTORIES, MOVES = 150, 30
 # Found soon, so cheap to look for again each time; `--planted` hunts for all of them.
