@@ -199,13 +199,16 @@ async def test_a_token_does_not_queue_behind_a_thousand_books(scene: Scene) -> N
 
 async def test_a_stall_of_the_venue_does_not_end_in_a_burst(scene: Scene) -> None:
     scene.told.delay_s = 2.0
+    scene.client._timeout = aiohttp.ClientTimeout(total=30.0)  # of a stall that is not given up
 
     async def ask(number: int) -> None:
         await scene.client.wait_turn(f"/x?symbol={number}")
         await scene.client.get(f"/x?symbol={number}")
 
     asking = [asyncio.create_task(ask(number)) for number in range(60)]
-    while len(scene.told.requests) < IN_FLIGHT_MAX:
+    for _ in range(1000):
+        if len(scene.told.requests) >= IN_FLIGHT_MAX:
+            break
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     assert len(scene.told.requests) == IN_FLIGHT_MAX
