@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -130,17 +129,15 @@ async def test_falls_back_on_the_raw_log_and_comes_back_from_it(
     assert decoding.lag_lines == 100
     assert decoding.lag_s == pytest.approx(0.099)
     decoder.permits.release(20)
-    await settle()
-    assert decoding.lag_lines == 60
+    await until(lambda: decoding.lag_lines == 60, "as many batches as permits")
     assert decoding.is_reading_raw_log
     decoder.permits.release(1000)
-    await settle()
-    assert not decoding.is_reading_raw_log
+    await until(lambda: not decoding.is_reading_raw_log, "caught up")
     assert decoder.decoded == list(range(100))
     assert decoder.read_back == list(range(4, 100)), "two batches were on their way"
     for _ in range(3):
         feed.commit()
-        await settle()
+        await until(lambda: not decoding.lag_lines, "decoded")
     assert decoder.decoded == list(range(106))
     assert decoder.read_back[-1] == 99, "from memory again"
     assert decoding.waiting_bytes == 0
@@ -157,8 +154,8 @@ async def test_what_comes_once_it_has_caught_up_is_not_read_back_as_well(
     other = asyncio.create_task(decoding.run(lambda: goes_on.wait(10)))
     await asyncio.sleep(0)
     decoder.permits.release(2)
-    await settle()
-    assert not decoding.is_reading_raw_log, "and another look waits behind the other work"
+    # ... and another look waits behind the other work.
+    await until(lambda: not decoding.is_reading_raw_log, "caught up")
     feed.commit()
     decoder.permits.release(10)
     goes_on.set()
@@ -260,20 +257,30 @@ async def test_a_hang_shows_in_the_age_of_its_batch(worker: ThreadPoolExecutor) 
     assert decoding.batch_age_s == 0.0
 
 
-class SlowWriter:
-    """Makes a run's writer wait before each batch, while told so."""
+class StuckWriter:
+    """Makes a run's writer wait before each batch, from `hold` until `let_go`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.seconds = 0.0
+        self._may_go_on = threading.Event()
+        self.let_go()
         process = RunWriter.process
 
         def wait_first(writer: RunWriter, *values: Any, **named: Any) -> list[Command]:
-            time.sleep(self.seconds)
+            assert self._may_go_on.wait(60)
             return process(writer, *values, **named)
 
         monkeypatch.setattr(RunWriter, "process", wait_first)
         monkeypatch.setattr(live, "Decoding", partial(Decoding, bytes_max=4_000))
         monkeypatch.setattr(monitor, "STREAMS_FRESH_S", 0.0)
+        monkeypatch.setattr(monitor, "WRITER_PATIENCE_S", 0.02)
+
+    def hold(self) -> None:
+        """Let no batch begin."""
+        self._may_go_on.clear()
+
+    def let_go(self) -> None:
+        """Let every batch begin at once."""
+        self._may_go_on.set()
 
 
 async def fall_behind(recorder: LiveRecorder, venue: FakeVenue) -> int:
@@ -291,20 +298,25 @@ async def fall_behind(recorder: LiveRecorder, venue: FakeVenue) -> int:
 async def test_a_slow_writer_costs_neither_durability_nor_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive, slow = tmp_path / "archive", SlowWriter(monkeypatch)
+    archive, writer = tmp_path / "archive", StuckWriter(monkeypatch)
     async with FakeVenue([BTC]) as venue:
         async with live_recorder(make_config(venue.url, archive)) as recorder:
-            slow.seconds = 0.1
+            writer.hold()
             await fall_behind(recorder, venue)
-            before = (await recorder.status())["connections"][0]
-            assert before["frames"] - before["durable"] < 40, "acknowledged all the same"
+            frames = (await recorder.status())["connections"][0]["frames"]
             for _ in range(50):
                 last = await venue.publish_l2(BTC)
+
+            async def acknowledged() -> bool:
+                connection = (await recorder.status())["connections"][0]
+                return bool(connection["durable"] == connection["frames"] >= frames + 50)
+
+            await until(acknowledged, "everything durable all the same")
             decode = (await recorder.status())["decode"]
-            assert decode["lag_lines"] >= 20
+            assert decode["lag_lines"] >= 50
             assert decode["lag_s"] > 0
             assert decode["catch_ups"] == 1
-            slow.seconds = 0.0
+            writer.let_go()
 
             async def caught_up() -> bool:
                 status = await recorder.status()
@@ -322,17 +334,23 @@ async def test_a_slow_writer_costs_neither_durability_nor_rows(
 async def test_a_stop_far_behind_leaves_the_rest_to_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive, slow = tmp_path / "archive", SlowWriter(monkeypatch)
-    monkeypatch.setattr(live, "DECODE_PATIENCE_S", 0.05)
+    archive, writer = tmp_path / "archive", StuckWriter(monkeypatch)
+
+    async def drain_and_let_go(decoding: Decoding, _patience_s: float) -> bool:
+        asyncio.get_running_loop().call_soon(writer.let_go)  # once patience has ended
+        return await drain(decoding, 0.0)
+
+    drain = Decoding.drain
+    monkeypatch.setattr(Decoding, "drain", drain_and_let_go)
     async with FakeVenue([BTC]) as venue:
         config = make_config(venue.url, archive)
         with capture_logs() as said:
             async with live_recorder(config) as recorder:
-                slow.seconds = 0.1
+                writer.hold()
                 last = await fall_behind(recorder, venue)
         (told,) = [line for line in said if line["log_level"] == "critical"]
         assert told["lines_left"] > 0
-        slow.seconds = 0.0
+        monkeypatch.setattr(Decoding, "drain", drain)
         rebuild(archive, tmp_path / "rebuilt", RollRules())
         async with live_recorder(config):
             pass
