@@ -273,7 +273,7 @@ def missing_numbers(segments: Sequence[RawSegment], last_number: int = 0) -> lis
     last_number : int   a number the run is known to have come to
     """
     found = {segment.number for segment in segments}
-    return sorted(set(range(1, max([*found, last_number], default=0) + 1)) - found)
+    return sorted(set(range(1, max([*found, last_number]) + 1)) - found)
 
 
 def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0, start: int = 0) -> int:

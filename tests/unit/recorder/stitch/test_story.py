@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 
 from recorder.stitch import StreamDown, StreamUp, Update, UpdateBatch
@@ -43,3 +45,27 @@ def test_the_oldest_entries_are_forgotten():
     lines = story.tell("A").splitlines()
     assert len(lines) == STORY_MAX + 1
     assert lines[1].startswith(f"{2 * STORY_MAX} ")
+
+
+def test_two_updates_are_a_run():
+    story = Story()
+    story.add(update(1), "SYNCED", "SYNCED")
+    assert story.tell("A").splitlines()[1] == "1 Update 1..1 [SYNCED]"
+    story.add(update(2), "SYNCED", "SYNCED")
+    assert story.tell("A").splitlines()[1] == "2 Update 1..2 x2 [SYNCED]"
+
+
+def test_a_story_that_was_put_away_goes_on():
+    story = Story()
+    for number in range(STORY_MAX - 1):
+        story.add(StreamUp(number), "DOWN", "BUFFERING")
+    story.add(update(700), "SYNCED", "SYNCED")
+    story.add(update(701), "SYNCED", "SYNCED")
+    again = pickle.loads(pickle.dumps(story))
+    assert again.tell("A") == story.tell("A")
+    for one in (story, again):
+        one.add(update(702), "SYNCED", "SYNCED")
+        one.add(StreamDown(703, "silent"), "SYNCED", "DOWN")
+    assert again.tell("A") == story.tell("A")
+    assert "\n702 Update 700..702 x3 [SYNCED]\n" in again.tell("A")
+    assert len(again.tell("A").splitlines()) == STORY_MAX + 1

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
+import zstandard
 
 from recorder.errors import RawLogDamaged
 from recorder.raw_line import RawLine
 from recorder.storage import raw_follower
+from recorder.storage.disk import Disk, use_disk
 from recorder.storage.raw_follower import RawLogFollower
-from recorder.storage.raw_log import BEGINNING, RawLogWriter, RawPosition
+from recorder.storage.raw_log import BEGINNING, REPACKED_MARK, RawLogWriter, RawPosition
 from recorder.storage.repacking import repack
 from tests.support.market_log import T0
 
@@ -87,6 +90,61 @@ def test_a_segment_that_was_repacked_is_read_from_its_beginning(tmp_path: Path) 
     log.close()
 
 
+def test_a_place_in_a_repacked_segment_is_where_reading_begins(tmp_path: Path) -> None:
+    log = RawLogWriter(tmp_path, RUN, segment_bytes=1 << 20)
+    log.append(commit(0))
+    between = log.bytes
+    log.append(commit(1))
+    path = tmp_path / log.path_of(1)
+    path.write_bytes(REPACKED_MARK + path.read_bytes())
+    mark = len(REPACKED_MARK)
+    follower = follow(tmp_path, log, RawPosition(1, mark + between, 2))
+    end = RawPosition(1, mark + log.bytes, 4)
+    assert follower.read(end) == commit(1)
+    assert follower.position == end
+    follower.close()
+    log.close()
+
+
+class NotingDisk(Disk):
+    """Keeps what was opened for reading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[BinaryIO] = []
+
+    def open(self, path: Path) -> BinaryIO:
+        self.opened.append(super().open(path))
+        return self.opened[-1]
+
+
+def test_each_segment_is_opened_once_and_closed(tmp_path: Path) -> None:
+    log = RawLogWriter(tmp_path, RUN, segment_bytes=200)
+    for number in range(8):
+        log.append(commit(number))
+    log.close()
+    follower, noting = follow(tmp_path, log), NotingDisk()
+    follower.close()  # nothing is open yet
+    with use_disk(noting):
+        while follower.read(log.position):
+            assert not noting.opened[-1].closed
+        assert len(noting.opened) == log.position.segment > 2
+    assert [file.closed for file in noting.opened[:-1]] == [True] * (log.position.segment - 1)
+    follower.close()
+    follower.close()
+    assert noting.opened[-1].closed
+
+
+def test_lines_that_are_none_of_ours_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "segment"
+    path.write_bytes(zstandard.ZstdCompressor().compress(b'{"kind":"quote"}\n'))
+    follower = RawLogFollower(lambda _: path, BEGINNING)
+    with pytest.raises(RawLogDamaged, match="quote") as raised:
+        follower.read(RawPosition(1, path.stat().st_size, 1))
+    assert (raised.value.path, raised.value.offset) == (str(path), 0)
+    follower.close()
+
+
 def test_what_was_durable_and_does_not_read_back_is_damage(tmp_path: Path) -> None:
     log = RawLogWriter(tmp_path, RUN, segment_bytes=1 << 20)
     log.append(commit(0))
@@ -99,12 +157,12 @@ def test_what_was_durable_and_does_not_read_back_is_damage(tmp_path: Path) -> No
     for damaged, problem in (
         (content[:-2], "middle of a frame"),
         (content[: first.offset], "before what was made durable"),
-        (changed, "checksum"),
+        (changed, ".*checksum"),
     ):
         path.write_bytes(damaged)
         follower = follow(tmp_path, log)
         assert follower.read(log.position) == commit(0)
-        with pytest.raises(RawLogDamaged, match=problem) as raised:
+        with pytest.raises(RawLogDamaged, match=f"{problem}\n") as raised:
             follower.read(log.position)
         assert raised.value.offset == first.offset
         follower.close()
