@@ -105,10 +105,10 @@ def sign_of(day: DayTime | None) -> tuple[str, str]:
 def footer(total: DayTime) -> str:
     """Return the number to quote."""
     gaps = total.reasons.total()
-    return (
-        f"complete: {percent(total.covered_ns, total.unknown_ns)} of the wanted time, "
-        f"{gaps} gap{'' if gaps == 1 else 's'}"
-    )
+    told = f"{gaps} gap{'' if gaps == 1 else 's'}"
+    if not total.covered_ns + total.unknown_ns:
+        return f"complete: no time was wanted, {told}"
+    return f"complete: {percent(total.covered_ns, total.unknown_ns)} of the wanted time, {told}"
 
 
 def lines(calendar: Calendar, coloured: bool) -> list[str]:

@@ -226,6 +226,7 @@ def coverage(
     """Show what is known and what is not: by symbol, stream and UTC day."""
     from replay.archive import Archive
     from replay.calendar import calendar_of, footer, lines, svg
+    from replay.coverage import why_nothing
     from replay.output import write
 
     if calendar and as_json:
@@ -237,17 +238,28 @@ def coverage(
             write(tape.coverage(symbol, start, end), "json" if as_json else "table",
                   sys.stdout.buffer)  # fmt: skip
             sys.stdout.buffer.flush()
-            if as_json:
-                return None
         picture = calendar_of(tape.covered_time(symbol, start, end), days if calendar else 2**31)
+        if not picture.rows:
+            click.echo(f"replay: {why_nothing(tape.snapshot, tape.path)}", err=True)
     if not calendar:
-        click.echo(footer(picture.total))
+        if not as_json:
+            click.echo(footer(picture.total))
     elif output is not None:
-        output.write_text(svg(picture), encoding="utf-8")
+        _write_picture(svg(picture), output)
     else:
         for line in lines(picture, coloured=sys.stdout.isatty()):
             click.echo(line)
     return None
+
+
+def _write_picture(picture: str, output: Path) -> None:
+    try:
+        output.write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"{output} cannot be written: {error.strerror}",
+            "name a file in a folder that exists and that you may write to",
+        ) from None
 
 
 @main.command()

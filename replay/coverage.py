@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from replay.catalog import Interval, Snapshot
 from replay.engine import Engine
 from replay.errors import BadInput, Gap, UnknownSymbol
 from replay.rows import ints
+from schemas.archive_layout import RAW
 from schemas.datasets import BOOK_STREAMS
 from schemas.timestamps import NS_PER_DAY, NS_PER_S, date_of, day_start
 
@@ -113,6 +115,18 @@ def covered_time(
         for key in snapshot.intervals
         if symbol in (None, key[0])
     }
+
+
+def why_nothing(snapshot: Snapshot, archive: Path) -> str:
+    """Say why no time is covered, to whoever asked and got nothing."""
+    if snapshot.intervals:
+        return "nothing is covered in that range; leave out --from and --to to see all there is"
+    if any(archive.glob(f"{RAW}/*/*")):
+        return (
+            "what was recorded is in the raw log alone: no part is published yet, which takes "
+            f"some minutes; `recorder job roll {archive}` publishes what there is"
+        )
+    return "nothing was recorded into this archive"
 
 
 def _end(snapshot: Snapshot) -> int:

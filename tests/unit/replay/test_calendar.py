@@ -80,7 +80,7 @@ def test_of_many_rows_the_worst_are_shown():
 def test_nothing_at_all():
     assert lines(calendar_of({}), coloured=False) == [
         "nothing is covered",
-        "complete: no time wanted of the wanted time, 0 gaps",
+        "complete: no time was wanted, 0 gaps",
     ]
     ElementTree.fromstring(svg(calendar_of({})))
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from replay.cli import main
-from tests.support.archive_builder import T0, S
+from tests.support.archive_builder import T0, ArchiveBuilder, S
 from tests.unit.replay.conftest import SYMBOL
 
 
@@ -104,6 +104,16 @@ def test_sql_in_every_format(builder, tmp_path):
         (["coverage", "{root}", "--symbol", "ETH"], 2, ["'ETH'"]),
         (["coverage", "{root}", "--calendar", "--json"], 2, ["--json"]),
         (["coverage", "{root}", "--calendar", "--output", "a.png"], 2, ["a.png", ".svg"]),
+        (
+            ["coverage", "{root}", "--calendar", "--output", "{root}/none/x.svg"],
+            2,
+            ["none/x.svg cannot be written: No such file", "name a file in a folder that exists"],
+        ),
+        (
+            ["coverage", "{root}", "--calendar", "--output", "{root}/trades/."],
+            2,
+            ["trades is no calendar", "ends .svg"],
+        ),
         (["coverage", "{root}", "--from", "2026-11-22T10:00:00"], 2, ["2026-11-22T10:00:00"]),
         (["sql", "{root}", "SELECT 1", "--output", "{root}"], 3, ["directory"]),
     ],
@@ -141,6 +151,28 @@ def test_coverage_as_a_calendar(builder, tmp_path):
     late = ask("coverage", builder.root, "--from", T0 + 2 * S, "--to", T0 + 4 * S, "--json")
     (l2,) = (row for row in json.loads(late.stdout) if row["stream"] == "l2")
     assert l2["messages"] == 3
+
+
+@pytest.mark.parametrize("how", [[], ["--json"], ["--calendar"]])
+def test_coverage_of_nothing_says_why_beside_the_answer(builder, tmp_path, how):
+    later = ["--from", "2026-11-23T00:00:00Z"]
+    assert "leave out --from" in ask("coverage", builder.root, *later, *how).stderr
+    # A run that has published no part yet: all there is of it is its raw log.
+    folder = tmp_path / "just begun"
+    ArchiveBuilder(folder).write()
+    assert "nothing was recorded" in ask("coverage", folder, *how).stderr
+    segment = folder / "raw" / "2026-11-22" / "20261122T100000.000000Z-host-1-000001.jsonl.zst"
+    segment.parent.mkdir(parents=True)
+    segment.write_bytes(b"")
+    done = ask("coverage", folder, *how)
+    assert "no part is published yet" in done.stderr
+    assert f"recorder job roll {folder}" in done.stderr
+    assert done.exit_code == 0
+    if "--json" in how:
+        assert json.loads(done.stdout) == []
+    else:
+        assert done.stdout.splitlines()[-1] == "complete: no time was wanted, 0 gaps"
+    assert ask("coverage", builder.root, *how).stderr == ""
 
 
 def test_time_as_ns_and_version(builder):
