@@ -187,6 +187,10 @@ def test_every_state_meets_every_event():
     assert met == {(state, event) for state in State for event in events}
 
 
+def test_states_have_the_names_that_a_status_tells():
+    assert [state.value for state in State] == ["down", "buffering", "bridging", "synced"]
+
+
 def test_snapshot_drains_what_was_held_in_one_action():
     machine = buffering()
     batch = batch_of((7, 8), (9, 12), (13, 13), (14, 20))
@@ -214,6 +218,15 @@ def test_answer_just_before_the_oldest_held_is_new_enough():
     machine = waiting()
     held, answer = machine._held[0], snapshot(10)
     assert machine.handle(answer) == [WriteSnapshot(answer), written(held, 10)]
+
+
+def test_a_book_nobody_is_known_to_have_asked_for_serves_while_another_is_awaited():
+    machine = waiting()
+    held = machine._held[0]
+    assert machine.handle(UNASKED) == [WriteSnapshot(UNASKED), written(held, 11)]
+    assert (machine.state, machine.outstanding_request) == (State.SYNCED, None)
+    assert machine.handle(AT_11) == [], "the answer that was awaited"
+    assert machine.counters.snapshots_ignored == 1
 
 
 def test_drain_that_fails_to_bridge_reaches_back_to_the_snapshot():

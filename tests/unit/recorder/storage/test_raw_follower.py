@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +32,7 @@ def follow(archive: Path, log: RawLogWriter, position: RawPosition = BEGINNING) 
     return RawLogFollower(lambda number: archive / log.path_of(number), position)
 
 
-@pytest.fixture(params=[7, raw_follower.CHUNK_BYTES])
+@pytest.fixture(params=[1, 7, raw_follower.CHUNK_BYTES])
 def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw_follower, "CHUNK_BYTES", request.param)
 
@@ -106,6 +107,43 @@ def test_a_place_in_a_repacked_segment_is_where_reading_begins(tmp_path: Path) -
     log.close()
 
 
+class WatchedFile(io.BytesIO):
+    """Knows how far it was read."""
+
+    read_to = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self.read_to = max(self.read_to, self.tell())
+        return content
+
+
+class WatchedDisk(Disk):
+    """Keeps the file that was opened last."""
+
+    file = WatchedFile()
+
+    def open(self, path: Path) -> BinaryIO:
+        self.file = WatchedFile(path.read_bytes())
+        return self.file
+
+
+@pytest.mark.usefixtures("_chunks")
+def test_bytes_behind_the_durable_end_are_not_even_read(tmp_path: Path) -> None:
+    log = RawLogWriter(tmp_path, RUN, segment_bytes=1 << 20)
+    ends = []
+    for number in range(4):
+        log.append(commit(number))
+        ends.append(log.position)
+    log.close()
+    follower, watched = follow(tmp_path, log), WatchedDisk()
+    with use_disk(watched):
+        for number in range(3):
+            assert follower.read(ends[number]) == commit(number)
+            assert watched.file.read_to == ends[number].offset
+    follower.close()
+
+
 class NotingDisk(Disk):
     """Keeps what was opened for reading."""
 
@@ -133,6 +171,17 @@ def test_each_segment_is_opened_once_and_closed(tmp_path: Path) -> None:
     follower.close()
     follower.close()
     assert noting.opened[-1].closed
+
+
+def test_a_place_behind_what_was_made_durable_is_damage(tmp_path: Path) -> None:
+    log = RawLogWriter(tmp_path, RUN, segment_bytes=1 << 20)
+    log.append(commit(0))
+    log.append(commit(1))
+    log.close()
+    follower = follow(tmp_path, log, RawPosition(1, log.bytes, 2))
+    with pytest.raises(RawLogDamaged, match="it ends before what was made durable\n"):
+        follower.read(RawPosition(1, log.bytes - 5, 4))
+    follower.close()
 
 
 def test_lines_that_are_none_of_ours_are_damage(tmp_path: Path) -> None:
