@@ -55,6 +55,10 @@ class Scene:
             await asyncio.sleep(0.01)
         pytest.fail(f"never happened: {what}")
 
+    def rotate_no_more(self) -> None:
+        """Let connections grow old from now on; a handover under way goes on."""
+        self.collector._rotation.after_s = None
+
     async def settled(self) -> None:
         """Wait until everything wanted is carried or refused."""
 

@@ -23,6 +23,7 @@ class Script:
     ----------
     rest_delay_s : float          before the answer of the venue's clock
     welcome_delay_s : float       before the welcome of each connection
+    welcomes : Event              while it is clear, no connection is welcomed; set at first
     acks_withheld : int           so many subscriptions are not answered at all
     bad_symbols : set             one of them in a subscription, and it is refused
     pongs : bool                  whether pings are answered
@@ -38,6 +39,7 @@ class Script:
 
     rest_delay_s: float = 0.0
     welcome_delay_s: float = 0.0
+    welcomes: asyncio.Event = field(default_factory=asyncio.Event)
     acks_withheld: int = 0
     bad_symbols: set[str] = field(default_factory=set)
     pongs: bool = True
@@ -51,6 +53,9 @@ class Script:
     connections_max: int = 1_000
     names: dict[str, str] = field(default_factory=dict)
     lags_s: deque[float] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.welcomes.set()
 
 
 class FakeVenue:
@@ -101,9 +106,15 @@ class FakeVenue:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner is not None
+        assert self._runner.server is not None
+        transports = [connection.transport for connection in self._runner.server.connections]
         for socket in list(self.sockets):
             await socket.close()
         await self._runner.cleanup()
+        # One that is closed waits for what is unsent, which nobody may read any more.
+        for transport in transports:
+            if transport is not None:
+                transport.abort()
         # What was closed just now is gone only after a turn of the loop.
         await asyncio.sleep(0.01)
 
@@ -271,6 +282,7 @@ class FakeVenue:
         await socket.prepare(request)
         self.tokens_used.append(request.query["token"])
         await asyncio.sleep(self.script.welcome_delay_s)
+        await self.script.welcomes.wait()
         identifier = request.query["connectId"]
         box = self._outboxes[socket] = asyncio.Queue()
         lag_s = self.script.lags_s.popleft() if self.script.lags_s else 0.0

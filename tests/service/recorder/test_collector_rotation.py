@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from recorder.collector import rotation_age_s
+from recorder.transport import keeper
+from recorder.transport.keeper import Keeper
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 from tests.support.collecting import (
     FEEDS,
@@ -75,15 +78,25 @@ async def test_rotation_opens_one_connection_more_than_planned_and_no_other() ->
         assert scene.tape.gaps() == []
 
 
-async def test_a_stop_in_the_middle_of_a_handover_leaves_no_gap_and_no_row_twice() -> None:
+async def test_a_stop_in_the_middle_of_a_handover_leaves_no_gap_and_no_row_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    becomes_ready, is_ready = Keeper._becomes_ready, asyncio.Event()
+
+    async def and_goes_no_further(*values: Any) -> bool:
+        assert await becomes_ready(*values)
+        is_ready.set()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(Keeper, "_becomes_ready", and_goes_no_further)
+    monkeypatch.setattr(keeper, "STOP_WITHIN_S", 10.0)
     feeds = ("level2", "match", "ticker")
     async with FakeVenue([], Script(lags_s=deque([0.06, 0.0]))) as venue:
         async with trading(venue, ["A-X"]):
             async with collecting(venue, ["A-X"], feeds, rotate_after_s=0.4) as scene:
                 await scene.until(lambda: scene.synced("A-X"), "a book")
-                await scene.until(
-                    lambda: sum(map(len, venue.carried.values())) == 6, "both are subscribed"
-                )
+                await scene.until(is_ready.is_set, "both are subscribed")
+                assert sum(map(len, venue.carried.values())) == 6
             assert scene.collector.status().rotations == 0
         assert len(scene.tape.of_kind("open")) == 2
         assert scene.tape.gaps() == []
@@ -120,9 +133,11 @@ async def test_a_topic_the_new_connection_is_refused_keeps_the_old_one() -> None
             venue.script.bad_symbols.add("B-X")
             await scene.until(lambda: scene.collector.status().rotations_failed >= 1, "a refusal")
             venue.script.bad_symbols.clear()
-            await scene.until(lambda: scene.collector.status().rotations >= 1, "a handover")
+            before = scene.collector.status().rotations
+            await scene.until(lambda: scene.collector.status().rotations > before, "a handover")
+            scene.rotate_no_more()
+            await scene.until(lambda: scene.collector.refused == {}, "nothing is refused now")
         assert scene.tape.gaps() == []
-        assert scene.collector.refused == {}
 
 
 async def test_an_old_connection_that_dies_in_its_handover_is_followed_at_once() -> None:
@@ -132,15 +147,18 @@ async def test_an_old_connection_that_dies_in_its_handover_is_followed_at_once()
     ):
         async with trading(venue, ["A-X"]):
             await scene.until(lambda: scene.synced("A-X"), "a book")
-            venue.script.welcome_delay_s = 0.3
-            await scene.until(lambda: len(venue.tokens_used) == 2, "the successor dials")
+            venue.script.welcomes.clear()
+            used = len(venue.tokens_used)
+            await scene.until(lambda: len(venue.tokens_used) == used + 1, "the successor dials")
+            scene.rotate_no_more()
             await venue.sockets[0].close()
             await scene.until(
                 lambda: scene.collector.status().reconnects == {"disconnected": 1}, "its end"
             )
+            venue.script.welcomes.set()
             await scene.settled()
             await scene.until(lambda: scene.synced("A-X"), "a book again")
-            assert len(venue.tokens_used) == 2, "the successor it is, no third one"
+            assert len(venue.tokens_used) == used + 1, "the successor it is, no third one"
         assert {gap.reason for gap in scene.tape.gaps()} == {"disconnected"}
 
 
@@ -151,14 +169,21 @@ async def test_symbols_that_change_during_a_handover_are_right_after_it() -> Non
     ):
         async with trading(venue, ["A-X", "B-X", "C-X"]):
             await scene.until(lambda: scene.synced("A-X", "B-X"), "two books")
-            venue.script.welcome_delay_s = 0.2
-            await scene.until(lambda: len(venue.tokens_used) == 2, "the successor dials")
+            venue.script.welcomes.clear()
+            used = len(venue.tokens_used)
+            await scene.until(lambda: len(venue.tokens_used) == used + 1, "the successor dials")
+            before = scene.collector.status().rotations
+            scene.rotate_no_more()
             scene.collector.set_symbols(["A-X", "C-X"], ["level2"])
-            await scene.until(lambda: scene.collector.status().rotations == 1, "a handover")
+            venue.script.welcomes.set()
+            await scene.until(
+                lambda: scene.collector.status().rotations == before + 1, "a handover"
+            )
             await scene.settled()
             await scene.until(
                 lambda: {f"{L2}A-X", f"{L2}C-X"} in venue.carried.values(), "these two only"
             )
+            await scene.until(lambda: rows_of(scene.tape, "l2_updates", "A-X"), "rows")
         assert scene.tape.gaps() == []
         assert_no_hole(rows_of(scene.tape, "l2_updates", "A-X"))
 
@@ -167,7 +192,7 @@ async def test_symbols_that_change_during_a_handover_are_right_after_it() -> Non
 async def test_what_goes_once_the_new_connection_has_it_ends_once(dies: bool) -> None:
     """The new one's acknowledgement waits among its lines, and must not come after the end."""
     async with (
-        FakeVenue([], Script(lags_s=deque([0.0, 0.1]))) as venue,
+        FakeVenue([], Script(lags_s=deque([0.0, 0.3]))) as venue,
         collecting(venue, ["A-X", "B-X"], rotate_after_s=0.4) as scene,
     ):
         async with trading(venue, ["A-X", "B-X", "C-X"]):
@@ -175,6 +200,7 @@ async def test_what_goes_once_the_new_connection_has_it_ends_once(dies: bool) ->
             await scene.until(
                 lambda: sum(map(len, venue.carried.values())) == 8, "both are subscribed"
             )
+            scene.rotate_no_more()
             scene.collector.set_symbols(["A-X", "C-X"], FEEDS)
             if dies:
                 await venue.sockets[0].close()
@@ -193,7 +219,7 @@ async def test_what_goes_once_the_new_connection_has_it_ends_once(dies: bool) ->
 
 async def test_a_place_that_empties_in_its_handover_ends_once() -> None:
     async with (
-        FakeVenue([], Script(lags_s=deque([0.0, 0.0, 0.1, 0.1]))) as venue,
+        FakeVenue([], Script(lags_s=deque([0.0, 0.0, 0.3, 0.3]))) as venue,
         collecting(venue, ["A-X", "B-X"], topics_per_connection=2, rotate_after_s=0.5) as scene,
     ):
         async with trading(venue, ["A-X", "B-X"]):
@@ -201,6 +227,7 @@ async def test_a_place_that_empties_in_its_handover_ends_once() -> None:
             await scene.until(
                 lambda: sum(map(len, venue.carried.values())) == 6, "one is handed over"
             )
+            scene.rotate_no_more()
             leaving = next(
                 symbol
                 for symbol in ("A-X", "B-X")
