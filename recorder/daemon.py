@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from recorder.api_key import load_api_key
 from recorder.clock import monotonic_ns, wall_ns
 from recorder.config import Config
+from recorder.disk_policy import TELL_AGAIN_S
 from recorder.errors import RecorderError
 from recorder.health.app import Commands, make_app
 from recorder.health.monitor import Monitor, Subject
@@ -29,6 +30,7 @@ from recorder.rest_log import LoggedRest
 from recorder.startup import Greeting, greet_venue
 from recorder.storage.known_symbols import known_symbols
 from recorder.storage.last_trades import LastTrades, last_trades
+from recorder.storage.room import is_disk_full
 from recorder.subscriptions import Plan
 from recorder.tape import Tape
 from recorder.transport.http_server import CONTROL_SOCKET, HttpServer
@@ -42,6 +44,8 @@ STATUS_EVERY_S = 10.0
 RECOVERY_TELL_S = 2.0
 # Said with every word of a long recovery, or of a long end: the manager shall wait on.
 PATIENCE_S = 60.0
+# A try asks the exchange for its symbols and may read a crashed run again.
+ROOM_AGAIN_S = 10.0
 # A manager that watches us is told twice as often as it wants to hear.
 WATCHDOG_SHARE = 0.5
 
@@ -118,6 +122,7 @@ class _Daemon:
         self._monitor = Monitor(self._subject)
         self._live: Live | None = None
         self._reloads: set[asyncio.Task[None]] = set()
+        self._told_full_at = float("-inf")
 
     async def run(self, for_s: float | None, status_every_s: float) -> None:
         """Answer, ask, open, record, close."""
@@ -153,7 +158,6 @@ class _Daemon:
     ) -> None:
         config = self._config
         first_lines: list[RawLine] = []
-        started = (wall_ns(), monotonic_ns())
         async with open_session() as session:
             key = load_api_key(config)
             limits = self._profile.limits
@@ -161,22 +165,30 @@ class _Daemon:
             client = RestClient(
                 session, config.rest_url, budgets, limits, key.sign if key else None
             )
-            greeting = await self._unless_stopped(
-                greet_venue(
-                    LoggedRest(client, first_lines.append),
-                    client,
-                    config,
-                    key,
-                    known_symbols(config.archive),
-                    self._log,
+            while True:
+                first_lines.clear()
+                started = (wall_ns(), monotonic_ns())
+                greeting = await self._unless_stopped(
+                    greet_venue(
+                        LoggedRest(client, first_lines.append),
+                        client,
+                        config,
+                        key,
+                        known_symbols(config.archive),
+                        self._log,
+                    )
                 )
-            )
-            if greeting is None:
-                return
+                if greeting is None:
+                    return
+                tape = await self._open(worker)
+                if tape is not None:
+                    break
+                # What the exchange said by now is old when there is room again.
+                await self._unless_stopped(self._wait_for_room())
+            self._monitor.has_no_room = False
             self._monitor.api_key_can_trade = bool(greeting.key_can_trade)
             plan = Plan(self._profile, config.venue.topics_per_connection)
             plan.change(greeting.symbols, config.venue.streams)
-            tape = await self._open(worker)
             self._log = self._log.bind(run_id=tape.run_id)
             for run in tape.recovered:
                 self._log.warning(
@@ -217,8 +229,13 @@ class _Daemon:
             # Recording comes first: what cannot be had is a convenience.
             self._log.warning("no control socket", path=str(path), problem=str(error))
 
-    async def _open(self, worker: ThreadPoolExecutor) -> Tape:
-        """Open the archive; what takes long there is a crashed run, and is told as it goes on."""
+    async def _open(self, worker: ThreadPoolExecutor) -> Tape | None:
+        """Open the archive; what takes long there is a crashed run, and is told as it goes on.
+
+        Returns
+        -------
+        Tape or None   None where there is no room: for a crashed run, the reserve or the catalog
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         opening = loop.run_in_executor(worker, self._open_tape)
@@ -229,7 +246,25 @@ class _Daemon:
                 seconds=round(loop.time() - began),
             )
             self._notifier.extend(PATIENCE_S, "finishing a crashed run from its raw log")
-        return opening.result()
+        try:
+            return opening.result()
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            self._monitor.has_no_room = True
+            if loop.time() - self._told_full_at >= TELL_AGAIN_S:
+                self._told_full_at = loop.time()
+                self._log.critical(
+                    "the disk is full: recording starts once there is room",
+                    archive=str(self._config.archive),
+                    problem=str(error),
+                )
+            return None
+
+    async def _wait_for_room(self) -> None:
+        """Wait before another try, and have the manager wait with us."""
+        self._notifier.extend(PATIENCE_S, "waiting for room on the disk")
+        await asyncio.sleep(ROOM_AGAIN_S)
 
     async def _patiently(self, ending: Coroutine[Any, Any, None]) -> None:
         """Await the end of the recording, and have the manager wait with us while it goes on."""

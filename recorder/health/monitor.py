@@ -18,7 +18,7 @@ from typing import Any
 from recorder.clock import monotonic_s, wall_ns
 from recorder.collector import CollectorStatus
 from recorder.decoding import Decoding
-from recorder.disk_policy import OK, DiskPolicy
+from recorder.disk_policy import FULL, OK, DiskPolicy
 from recorder.health.metrics import Counted, View
 from recorder.health.readiness import Key
 from recorder.health.status import (
@@ -83,6 +83,7 @@ class Monitor:
     jobs : callable      returns the jobs' last runs
     venue : tuple        whether the venue trades (None: not known), and its message
     api_key_can_trade : bool   the key in use may do more than read
+    has_no_room : bool   a start waits for room on the disk
     """
 
     def __init__(self, subject: Callable[[], Subject]) -> None:
@@ -90,6 +91,7 @@ class Monitor:
         self.jobs: Callable[[], Sequence[JobFacts]] = tuple
         self.venue: tuple[bool | None, str] = (None, "")
         self.api_key_can_trade = False
+        self.has_no_room = False
         self._subject = subject
         self._ts_start = wall_ns()
         self._began = monotonic_s()
@@ -140,6 +142,11 @@ class Monitor:
         venue = self._collector() if self._collector is not None else None
         return View(self._facts(told, meters, venue), meters, self._counted(told, venue))
 
+    def _disk_stage(self) -> str:
+        if self._disk_policy is not None:
+            return self._disk_policy.stage
+        return FULL if self.has_no_room else OK
+
     def _counted(self, told: Told, venue: CollectorStatus | None) -> Counted:
         if venue is None:
             return Counted(told.counts)
@@ -182,7 +189,7 @@ class Monitor:
             decodes_from_raw_log=decoding is not None and decoding.is_reading_raw_log,
             decode_catch_ups=decoding.catch_ups if decoding is not None else 0,
             lines_dropped=intake.lines_dropped if intake is not None else 0,
-            disk_stage=self._disk_policy.stage if self._disk_policy is not None else OK,
+            disk_stage=self._disk_stage(),
             disk_pauses=self._disk_policy.pauses if self._disk_policy is not None else 0,
             streams_age_s=monotonic_s() - told.at if told.at else 0.0,
             streams=told.streams,

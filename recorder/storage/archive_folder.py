@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 from pathlib import Path
 from types import TracebackType
 
-from recorder.errors import ArchiveLocked, ArchiveUnwritable, CatalogDamaged, NotAnArchive
+from recorder.errors import (
+    ArchiveLocked,
+    ArchiveUnwritable,
+    CatalogDamaged,
+    DiskFull,
+    NotAnArchive,
+)
 from recorder.storage.catalog_writer import CatalogWriter
 from recorder.storage.disk import Lock, disk
 from recorder.storage.durable import make_folder
+from recorder.storage.room import is_disk_full
 from schemas.archive_layout import CATALOG_DB, CHECKPOINTS, LOCK, RAW, UNFINISHED_SUFFIX
 from schemas.datasets import DATASETS
 
@@ -29,7 +35,7 @@ class ArchiveFolder:
     ArchiveLocked       when another process holds it
     ArchiveUnwritable   when the folder cannot be made or written
     CatalogDamaged      when SQLite cannot read the catalog
-    OSError             when there is no room on the disk: nothing is wrong with the archive
+    DiskFull            when there is no room on the disk: nothing is wrong with the archive
     NotAnArchive        when it must exist and does not
     """
 
@@ -44,13 +50,15 @@ class ArchiveFolder:
             holder = f"process {error.filename}" if error.filename else "another process"
             raise ArchiveLocked(str(path), holder) from None
         except OSError as error:
+            if is_disk_full(error):
+                raise DiskFull(str(path), LOCK) from None
             raise ArchiveUnwritable(str(path), error.strerror or str(error)) from None
         try:
             self.catalog = CatalogWriter(path)
         except sqlite3.OperationalError as error:
             self._lock.release()
-            if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
-                raise OSError(errno.ENOSPC, "No space left", str(path / CATALOG_DB)) from None
+            if is_disk_full(error):
+                raise DiskFull(str(path), CATALOG_DB) from None
             raise ArchiveUnwritable(str(path), f"{CATALOG_DB}: {error}") from None
         except sqlite3.DatabaseError as error:
             self._lock.release()

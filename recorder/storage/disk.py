@@ -208,8 +208,12 @@ class _Lock:
             holder = os.pread(self._descriptor, 64, 0).decode(errors="replace").strip()
             os.close(self._descriptor)
             raise BlockingIOError(error.errno, "locked", holder) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text.encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text.encode(), 0)
+        except OSError:
+            os.close(self._descriptor)  # another try must not meet a lock of our own
+            raise
 
     def release(self) -> None:
         os.ftruncate(self._descriptor, 0)

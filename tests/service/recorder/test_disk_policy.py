@@ -15,14 +15,13 @@ from recorder.config import Config
 from recorder.daemon import record
 from recorder.health import monitor
 from recorder.rebuilding import rebuild
-from recorder.storage import disk as disk_module
 from recorder.storage.disk import Disk, use_disk
 from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import list_segments, read_run
 from recorder.tape import open_tape
 from recorder.transport import websocket
 from recorder.writer_death import WriterDied
-from schemas.archive_layout import RAW, RESERVE
+from schemas.archive_layout import RESERVE
 from tests.support.archive_content import archive_rows, assert_same_content, table_rows
 from tests.support.fake_venue import FakeVenue
 from tests.support.live_recorder import BTC, LiveRecorder, live_recorder, make_config, until
@@ -241,18 +240,3 @@ async def test_a_run_whose_first_line_finds_no_room_ends_and_the_next_start_reco
         assert [line for commit in read_run(segments) for line in commit] == []
         async with live_recorder(config) as recorder:
             await until(lambda: at_stage(recorder, "ok"), "a start on the same archive")
-
-
-async def test_a_start_without_room_for_the_reserve_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_room(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(disk_module.os, "posix_fallocate", no_room)
-    async with FakeVenue([BTC]) as venue:
-        with pytest.raises(Exception, match="no room on the disk") as caught:
-            async with live_recorder(config_of(venue, tmp_path / "archive")):
-                pass
-    assert caught.value.exit_code == 3
-    assert not list((tmp_path / "archive" / RAW).glob("*/*"))
