@@ -29,7 +29,9 @@ from recorder.storage.disk import use_disk
 from recorder.tape import open_tape
 from tests.simulation.disk import KILLED, SimulatedDisk
 from tests.simulation.loop import Crashed, VirtualClock, VirtualLoop
-from tests.simulation.network import SimulatedSession, SimulatedSocket, Venue
+from tests.simulation.network import Venue
+from tests.simulation.session import SimulatedSession
+from tests.simulation.sockets import SimulatedSocket
 
 STOPPED, CRASHED, FAILED = "stopped", "crashed", "failed"
 JOBS = {"instruments", "status"}

@@ -1,0 +1,109 @@
+"""Gaps asked for the fault they come from: one without any is invented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.simulation.covered_books import truth_of_number
+from tests.simulation.process import CRASHED, STOPPED, Life
+from tests.simulation.seed import Played
+
+FEED_OF_STREAM = {"l2": "level2", "l3": "level3"}
+LOSSES = {"sequence", "decode", "garbage", "bridge"}
+BREAKS = {"disconnected", "silent"}
+# A silent topic is subscribed anew: what it had for a book by then ends with the old subscription.
+ANEW = {"silent", "stopped"}
+MOMENT_NS = 5_000_000
+# The longest that a frame is on its way.
+LATEST_NS = 5_000_000_000
+NUMBERS = ("price_mantissa", "price_scale", "size_mantissa", "size_scale")
+
+
+def cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) -> Iterator[str]:
+    """Ask a gap for the fault it comes from."""
+    symbol, stream, reason = gap["symbol"], gap["stream"], gap["reason"]
+    what = f"{symbol} {stream}: the gap {reason} at {gap['ts_detected']}"
+    life = lives[gap["run_id"]]
+    healed = {"next_run", "backfill"} if stream == "trades" else {"next_run"}
+    is_anew = gap["healed_by"] == "backfill" and reason in ANEW and _is_mute(life, gap)
+    if gap["healed_by"] in healed and reason in {"stopped", "crashed"} and not is_anew:
+        # One that fails while it publishes has said that it stops, in the raw log.
+        if (reason == "stopped" and life.end == CRASHED) or (
+            reason == "crashed" and life.end == STOPPED
+        ):
+            yield f"{what} says how process {life.number} ended, and it {life.end}"
+    elif reason in BREAKS or reason == "stopped":
+        if not (_has_break(played, life, gap) or (reason in ANEW and _is_mute(life, gap))):
+            yield f"{what} has no connection that broke"
+    elif reason in LOSSES and stream in FEED_OF_STREAM:
+        if not _has_loss(played, gap):
+            yield f"{what}: nothing was lost at {gap['sequence_expected']}"
+    elif reason in {"garbage", "decode"}:
+        if not _has_mishap(played, gap):
+            yield f"{what}: all that was told could be read"
+    elif reason == "disk_full":
+        if not _was_full(played, gap):
+            yield f"{what}: there was room"
+    else:
+        yield f"{what} is none that can come of these faults"
+
+
+def _has_break(played: Played, life: Life, gap: dict[str, Any]) -> bool:
+    back_ns = played.stepped_back_ns
+    return any(
+        socket.troubles
+        and -MOMENT_NS <= gap["ts_detected"] - socket.closed_ts <= MOMENT_NS + back_ns
+        for socket in life.sockets
+    )
+
+
+def _is_mute(life: Life, gap: dict[str, Any]) -> bool:
+    """Say whether a topic of a gap was acknowledged and brought nothing, as an audit finds."""
+    feeds = [FEED_OF_STREAM[gap["stream"]]] if gap["stream"] != "trades" else ["level3", "match"]
+    topics = {(feed, gap["symbol"]) for feed in feeds}
+    return any(topics & s.ever_silent or "half_open" in s.troubles for s in life.sockets)
+
+
+def _has_loss(played: Played, gap: dict[str, Any]) -> bool:
+    symbol, stream, expected = gap["symbol"], gap["stream"], gap["sequence_expected"]
+    feed = FEED_OF_STREAM[stream]
+    lost = played.faults.lost.get((symbol, feed), set())
+    truth = truth_of_number(played, symbol, expected)
+    if truth is None:
+        return (symbol, stream, expected - 1) in played.venue.rest.stale_books
+    received = gap["sequence_received"]
+    if (
+        truth is not played.venue.epochs[symbol][-1]
+        and (received is None or truth_of_number(played, symbol, received) is not truth)
+        and played.venue.epoch_ts[symbol] <= gap["ts_detected"] + played.stepped_back_ns
+    ):
+        return True  # numbers had begun anew
+    if (symbol, stream, expected - 1) in played.venue.rest.stale_books:
+        return True
+    return not lost.isdisjoint(truth.messages_with(feed, expected))
+
+
+def _has_mishap(played: Played, gap: dict[str, Any]) -> bool:
+    """Ask for what could not be read, and was sent on a socket that brings the stream too."""
+    topic = (FEED_OF_STREAM.get(gap["stream"], "match"), gap["symbol"])
+    return any(
+        mishap.kind in {"garbage", "garbage_beside", "malformed", "bad_frame"}
+        and topic in mishap.topics
+        and _is_between(played, mishap.ts, gap["ts_detected"] - LATEST_NS, gap["ts_detected"])
+        for mishap in played.faults.mishaps
+    )
+
+
+def _was_full(played: Played, gap: dict[str, Any]) -> bool:
+    return any(
+        mishap.kind in {"disk_full", "catalog_full"}
+        and _is_between(played, mishap.ts, gap["ts_from"], gap["ts_detected"])
+        for mishap in played.faults.mishaps
+    )
+
+
+def _is_between(played: Played, ts: int, first: int, last: int) -> bool:
+    """Say whether a moment lies between two others, on a clock that may have been stepped."""
+    since = first - played.stepped_ns - MOMENT_NS
+    return since <= ts <= last + played.stepped_back_ns + MOMENT_NS

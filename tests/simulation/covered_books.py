@@ -1,0 +1,194 @@
+"""Inside an interval of coverage rows and full books are the venue's, number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from schemas.datasets import BOOK_STREAMS, SIDE_CODES
+from tests.simulation.archive import Archive, values
+from tests.simulation.market import Truth, book_levels, book_orders
+from tests.simulation.seed import Played
+
+NUMBERS = ("price_mantissa", "price_scale", "size_mantissa", "size_scale")
+
+
+def truth_of_number(played: Played, symbol: str, sequence: int) -> Truth | None:
+    return next((t for t in played.venue.epochs[symbol] if t.has(sequence)), None)
+
+
+def intervals_of(archive: Archive) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """Return the intervals by (symbol, stream, run), in order."""
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in sorted(archive.table("coverage"), key=lambda r: (r["ordinal_first"], r["ts_from"])):
+        found.setdefault((row["symbol"], row["stream"], row["run_id"]), []).append(row)
+    return found
+
+
+def books_right(played: Played, archive: Archive) -> Iterator[str]:
+    intervals = intervals_of(archive)
+    l2 = archive.rows("l2_updates", ["ordinal", "sequence", "sequence_end", "side", *NUMBERS])
+    l3 = archive.rows("l3_events", ["ordinal", "sequence", "side", "kind", "order_id", *NUMBERS])
+    for rows, stream in ((l2, "l2"), (l3, "l3")):
+        for (_, symbol, _, run_id), columns in rows.items():
+            covered = intervals.get((symbol, stream, run_id), [])
+            yield from _changes_right(played, columns, covered, symbol, stream)
+    for (symbol, stream, run_id), covered in intervals.items():
+        key = ("l2_updates" if stream == "l2" else "l3_events", symbol, stream, run_id)
+        if stream in BOOK_STREAMS and key not in (l2 if stream == "l2" else l3):
+            yield from _changes_right(played, None, covered, symbol, stream)
+    yield from _full_books_right(played, archive, intervals)
+
+
+def _changes_right(
+    played: Played,
+    columns: dict[str, Any] | None,
+    covered: list[dict[str, Any]],
+    symbol: str,
+    stream: str,
+) -> Iterator[str]:
+    """Compare the changes of one stream in one run with the venue's, interval by interval."""
+    what = f"{symbol} {stream}"
+    if columns is None:
+        names = ("ordinal", "sequence", "sequence_end", "kind", "order_id", "side")
+        columns = {name: np.zeros(0, np.int64) for name in (*names, *NUMBERS)}
+    ordinals = columns["ordinal"]
+    if len(ordinals) and (np.diff(ordinals) != 1).any():
+        # Snapshots take an ordinal each: there is one hole an interval, and no more.
+        holes = int((np.diff(ordinals) != 1).sum())
+        if holes > len(covered) or (np.diff(ordinals) < 1).any():
+            yield f"{what}: ordinals are not dense"
+    seen = 0
+    for interval in covered:
+        begin = int(np.searchsorted(ordinals, interval["ordinal_first"], "right"))
+        end = int(np.searchsorted(ordinals, interval["ordinal_last"], "right"))
+        seen += end - begin
+        first, last = interval["sequence_first"], interval["sequence_last"]
+        truth = truth_of_number(played, symbol, first)
+        if truth is None:
+            if (symbol, stream, first) not in played.venue.rest.stale_books or end > begin:
+                yield f"{what}: covered from {first}, which is no number of the venue's"
+            continue
+        if stream == "l2":
+            expected = truth.expected_changes(first, last)
+            piece = {name: column[begin:end] for name, column in columns.items()}
+            if end == begin:
+                found = expected[:0]
+            else:
+                found = np.stack(
+                    [
+                        piece["sequence"],
+                        (piece["side"] == "ask").astype(np.int64),
+                        values(piece["price_mantissa"], piece["price_scale"]),
+                        values(piece["size_mantissa"], piece["size_scale"]),
+                    ],
+                    axis=1,
+                )
+            if not np.array_equal(found, expected):
+                ends = columns["sequence_end"][begin:end].tolist() if end > begin else []
+                yield from _book_right(truth, what, interval, found.tolist(), ends)
+        else:
+            events = [truth.events[n] for n in range(first + 1, last + 1)]
+            piece = {name: column[begin:end] for name, column in columns.items()}
+            told = list(
+                zip(
+                    piece["kind"],
+                    piece["order_id"],
+                    map(SIDE_CODES.get, piece["side"]),
+                    values(piece["price_mantissa"], piece["price_scale"].clip(0)).tolist(),
+                    values(piece["size_mantissa"], piece["size_scale"].clip(0)).tolist(),
+                    strict=True,
+                )
+            )
+            if told != events:
+                yield f"{what}: events of {first} … {last} are not the venue's"
+    if seen != len(ordinals):
+        yield f"{what}: {len(ordinals) - seen} rows stand outside every interval"
+
+
+def _book_right(
+    truth: Truth, what: str, interval: dict[str, Any], rows: list[list[int]], ends: list[int]
+) -> Iterator[str]:
+    """Apply the rows one by one: a range that overlaps tells again of changes that were lost.
+
+    Then other rows lead to the same book, and that is what counts.
+    """
+    first, last = interval["sequence_first"], interval["sequence_last"]
+    answer = truth.answer_at("l2", first)
+    if answer is None:
+        yield f"{what}: covered from {first}, where nobody asked for a book"
+        return
+    book = {(side, price): size for side, price, size in book_levels(answer)[1]}
+    at = first
+    for place, (sequence, side, price, size) in enumerate(rows):
+        if sequence <= at and sequence <= first:
+            yield f"{what}: a row of {sequence} in an interval from {first}"
+            return
+        if price:
+            book[side, price] = size
+            if not size:
+                del book[side, price]
+        at = ends[place]
+        if place + 1 == len(rows) or ends[place + 1] != at:
+            true = truth.answer_at("l2", at)
+            told = frozenset((*level, left) for level, left in book.items())
+            if true is None or told != book_levels(true)[1]:
+                yield f"{what}: the book of {first} … {last} is not the venue's at {at}"
+                return
+    if at != last:
+        yield f"{what}: covered until {last}, and the rows end at {at}"
+
+
+def _full_books_right(
+    played: Played, archive: Archive, intervals: dict[tuple[str, str, str], list[dict[str, Any]]]
+) -> Iterator[str]:
+    names = ["ordinal", "sequence", "origin", "side", "order_id", "position", *NUMBERS]
+    rows = archive.rows("book_snapshots", names)
+    for (_, symbol, stream, run_id), columns in rows.items():
+        places = zip(*(columns[n].tolist() for n in ("ordinal", "sequence", "origin")), strict=True)
+        keys = list(places)
+        cuts = [0, *(i for i in range(1, len(keys)) if keys[i] != keys[i - 1]), len(keys)]
+        price = values(columns["price_mantissa"], columns["price_scale"].clip(0))
+        size = values(columns["size_mantissa"], columns["size_scale"].clip(0))
+        starts = {i["ordinal_first"] for i in intervals.get((symbol, stream, run_id), [])}
+        for begin, end in pairwise(cuts):
+            ordinal, sequence, origin = keys[begin]
+            what = f"{symbol} {stream}: the {origin} book at {sequence}"
+            if origin == "rest" and ordinal not in starts:
+                yield f"{what} begins no interval"
+            truth = truth_of_number(played, symbol, sequence)
+            if truth is None:
+                if (symbol, stream, sequence) not in played.venue.rest.stale_books:
+                    yield f"{what} is at no number of the venue's"
+                continue
+            answer = truth.answer_at(stream, sequence)
+            if answer is None:
+                yield f"{what} is at no number the venue was asked at"
+                continue
+            sides = [SIDE_CODES[side] for side in columns["side"][begin:end]]
+            levels = [sides, price[begin:end].tolist(), size[begin:end].tolist()]
+            if stream == "l2":
+                right = frozenset(zip(*levels, strict=True)) == book_levels(answer)[1]
+            else:
+                ids = columns["order_id"][begin:end].tolist()
+                orders = [
+                    (side, order_id, at, left)
+                    for (side, at, left), order_id in zip(
+                        zip(*levels, strict=True), ids, strict=True
+                    )
+                ]
+                right = sorted(orders) == sorted(book_orders(answer)[1])
+                right = right and _queues(orders) == _queues(list(book_orders(answer)[1]))
+            if not right:
+                yield f"{what} is not the venue's"
+
+
+def _queues(orders: list[tuple[int, str, int, int]]) -> dict[tuple[int, int], list[str]]:
+    """Return the order ids of each level, as they stand."""
+    queues: dict[tuple[int, int], list[str]] = {}
+    for side, order_id, price, _ in orders:
+        queues.setdefault((side, price), []).append(order_id)
+    return queues
