@@ -8,10 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from recorder.clock import monotonic_s
 from recorder.errors import RecorderError
 from recorder.pipeline.output import (
     Audited,
@@ -24,15 +20,11 @@ from recorder.pipeline.output import (
 from recorder.pipeline.routes import Key
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.disk import disk
-from recorder.storage.durable import beside, make_folder, publish_file, write_file
+from recorder.storage.parquet_twin import ParquetTwin
 from recorder.storage.trimming import trim
-from schemas.archive_layout import CATALOG_DB, CATALOG_PARQUET, CURRENT, RAW
+from schemas.archive_layout import CATALOG_DB, RAW
 from schemas.catalog import CATALOG_VERSION, DDL, TABLES, Table
 
-# Pauses between two Parquet twins, in multiples of what writing one took: a twentieth of the
-# writer's time at most. A small catalog is published after every transaction all the same.
-_TWIN_SPACING = 20
-_KEPT_PARQUET_VERSIONS = 3  # readers that opened the one before the last may still be at it
 _KEPT_JOB_ROWS = 500  # runs of one job
 _LEDGER_TABLES: dict[type[Entry], str] = {Interval: "coverage", Gap: "gaps", Audited: "audits"}
 
@@ -60,9 +52,8 @@ class CatalogWriter(CatalogReader):
     """
 
     def __init__(self, archive: Path) -> None:
-        self._archive = archive
-        self._twin_due = 0.0
         super().__init__(disk().connect(archive / CATALOG_DB))
+        self._twin = ParquetTwin(archive, self._db)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -395,34 +386,4 @@ class CatalogWriter(CatalogReader):
         -------
         bool   whether it was written
         """
-        began = monotonic_s()
-        if sparing and began < self._twin_due:
-            return False
-        self._write_twin()
-        ended = monotonic_s()
-        self._twin_due = ended + _TWIN_SPACING * (ended - began)
-        return True
-
-    def _write_twin(self) -> None:
-        root = self._archive / CATALOG_PARQUET
-        make_folder(root)
-        versions = sorted(int(name) for name in disk().names(root) if name.isdecimal())
-        number = versions[-1] + 1 if versions else 1
-        folder = root / str(number)
-        make_folder(folder)
-        for table in TABLES.values():
-            target = folder / f"{table.name}.parquet"
-            with disk().create(beside(target)) as file:
-                pq.write_table(self._arrow(table), file, compression="zstd")
-            publish_file(target)
-        write_file(root / CURRENT, f"{number}\n".encode())
-        for old in versions[: max(0, len(versions) + 1 - _KEPT_PARQUET_VERSIONS)]:
-            disk().remove_tree(root / str(old))
-
-    def _arrow(self, table: Table) -> pa.Table:
-        rows = self._db.execute(f"SELECT {', '.join(table.names)} FROM {table.name}").fetchall()
-        columns = [
-            pa.array([row[index] for row in rows], field.type)
-            for index, field in enumerate(table.schema)
-        ]
-        return pa.Table.from_arrays(columns, schema=table.schema)
+        return self._twin.publish(sparing=sparing)

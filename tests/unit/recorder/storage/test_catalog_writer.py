@@ -1,4 +1,4 @@
-"""The catalog: a transaction is whole or nothing, its Parquet twin is replaced at once."""
+"""The catalog: a transaction is whole or nothing."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from recorder.errors import RecorderError
 from recorder.pipeline.output import Gap, InstrumentSeen, InstrumentsListed, Interval
-from recorder.storage import catalog_writer
 from recorder.storage.catalog_reader import CatalogReader
 from recorder.storage.catalog_writer import CatalogWriter
 from recorder.storage.room import is_disk_full
 from schemas.catalog import CATALOG_VERSION, TABLES
 from schemas.kucoin.rest import Instrument
 from tests.support.archive_content import table_rows
-from tests.support.arrow_rows import rows_of
 
 
 @pytest.fixture
@@ -55,14 +52,6 @@ def interval(first: int, last: int, ts_from: int, ts_to: int) -> Interval:
 def instrument(symbol: str, wire: str) -> Instrument:
     """Return metadata that says `wire`."""
     return Instrument(symbol, symbol, "A", "B", "", "", "", "", "0.1", "0.01", "0.001", True, wire)
-
-
-def twin(archive: Path, table: str) -> list[dict[str, Any]]:
-    """Return a table of the current Parquet twin."""
-    number = (archive / "catalog.parquet" / "CURRENT").read_text().strip()
-    path = archive / "catalog.parquet" / number / f"{table}.parquet"
-    assert pq.read_schema(path).equals(TABLES[table].schema)
-    return rows_of(pq.read_table(path))
 
 
 def test_it_is_a_database_of_this_version_in_wal_mode(catalog: Any, tmp_path: Path) -> None:
@@ -107,37 +96,6 @@ def test_a_transaction_without_room_says_so_and_the_next_one_is_taken(
     with catalog.transaction():
         catalog.put_run(run_row("r1"))
     assert [row["run_id"] for row in table_rows(tmp_path, "runs")] == ["r1"]
-
-
-def test_the_twin_is_current_only_when_it_is_whole(
-    catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    catalog.put_run(run_row("r1"))
-    catalog.publish_parquet()
-    assert [row["run_id"] for row in twin(tmp_path, "runs")] == ["r1"]
-    catalog.put_run(run_row("r2"))
-    write_file = catalog_writer.write_file
-    monkeypatch.setattr(catalog_writer, "write_file", _fail)
-    with pytest.raises(OSError, match="disk"):
-        catalog.publish_parquet()
-    assert [row["run_id"] for row in twin(tmp_path, "runs")] == ["r1"]
-    monkeypatch.setattr(catalog_writer, "write_file", write_file)
-    catalog.publish_parquet()
-    assert [row["run_id"] for row in twin(tmp_path, "runs")] == ["r1", "r2"]
-    for table in TABLES:
-        assert len(twin(tmp_path, table)) == len(table_rows(tmp_path, table))
-
-
-def _fail(*_: object) -> None:
-    raise OSError("disk")
-
-
-def test_the_last_versions_of_the_twin_stay_for_readers(catalog: Any, tmp_path: Path) -> None:
-    for _ in range(6):
-        catalog.publish_parquet()
-    folder = tmp_path / "catalog.parquet"
-    assert sorted(p.name for p in folder.iterdir()) == ["4", "5", "6", "CURRENT"]
-    assert (folder / "CURRENT").read_text() == "6\n"
 
 
 def test_replaced_parts_are_known_and_count_for_nothing(catalog: Any) -> None:
@@ -293,33 +251,6 @@ def test_a_run_is_forgotten_in_every_table(catalog: Any, tmp_path: Path) -> None
         assert [row["run_id"] for row in table_rows(tmp_path, table)] == ["r2"]
     catalog.end_run("r2", 99, "crashed")
     assert (table_rows(tmp_path, "runs")[0]["ts_stop"], catalog.checkpoint("r1")) == (99, None)
-
-
-def test_a_twin_that_took_long_is_left_for_a_later_transaction(
-    catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [100.0]
-    monkeypatch.setattr(catalog_writer, "monotonic_s", lambda: clock[0])
-    monkeypatch.setattr(
-        catalog_writer, "write_file", _that_takes(2.0, clock, catalog_writer.write_file)
-    )
-    assert catalog.publish_parquet(sparing=True)
-    catalog.put_run(run_row("r1"))
-    clock[0] += 39.0
-    assert not catalog.publish_parquet(sparing=True)
-    assert twin(tmp_path, "runs") == []
-    clock[0] += 2.0
-    assert catalog.publish_parquet(sparing=True)
-    assert [row["run_id"] for row in twin(tmp_path, "runs")] == ["r1"]
-    assert catalog.publish_parquet(), "the end of a run is always told"
-
-
-def _that_takes(seconds: float, clock: list[float], function: Any) -> Any:
-    def slow(*words: Any) -> Any:
-        clock[0] += seconds
-        return function(*words)
-
-    return slow
 
 
 def _make_version_1(archive: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from recorder.pipeline.output import NO_SCALE, NO_TIME, Rows
 from recorder.storage import part_writer
 from recorder.storage.batch import table_of
-from recorder.storage.part_writer import PartRows, join_rows, sha256_of, write_part
+from recorder.storage.part_writer import PartRows, join_rows, sha256_of, write_part, write_table
 from schemas.datasets import DATASETS, SIDES
 from schemas.timestamps import date_of
 from tests.support.arrow_rows import rows_of
@@ -87,6 +87,22 @@ def test_every_column_of_a_part_is_the_pipelines(made: Made, tmp_path: Path, dat
         assert sum(book["rows"] for book in part.full_books) in {0, row["rows"]}
         assert len(list(tmp_path.rglob("*.parquet"))) == number + 1
     assert not list(tmp_path.rglob("*.unfinished"))
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_of_a_few_rows_only_texts_are_compressed(made: Made, tmp_path: Path, dataset: str) -> None:
+    key = next(key for key in made.batches if key[0] == dataset)
+    few = table_of(made.batches[key], RUN).slice(0, 1)
+    for table in (few, pa.concat_tables([few] * 63), pa.concat_tables([few] * 64)):
+        path = tmp_path / f"{table.num_rows}.parquet"
+        write_table(table, path)
+        assert pq.read_table(path, partitioning=None).equals(table.combine_chunks())
+        group = pq.read_metadata(path).row_group(0)
+        for index, field in enumerate(table.schema):
+            column = group.column(index)
+            is_compressed = table.num_rows >= 64 or field.type == pa.string()
+            assert column.compression == ("ZSTD" if is_compressed else "UNCOMPRESSED"), field.name
+            assert column.has_offset_index == (table.num_rows >= 64)
 
 
 def test_many_small_batches_are_joined_and_nothing_changes(
