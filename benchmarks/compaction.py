@@ -24,6 +24,10 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds its like
+
+from benchmarks.counts import whole_number
+
 RUN = "20261122T000000.000000Z-bench-1"
 DATE, NEXT_DATE = "2026-11-22", "2026-11-23"
 DAY = 1_795_305_600_000_000_000  # 2026-11-22T00:00:00Z
@@ -202,8 +206,8 @@ def compact(folder: Path) -> dict[str, Any]:
 def main() -> int:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--rows", type=int, default=ROWS_MEANT)
-    parser.add_argument("--symbols", type=int, default=5)
+    parser.add_argument("--rows", type=whole_number, default=ROWS_MEANT)
+    parser.add_argument("--symbols", type=whole_number, default=5)
     parser.add_argument("--compact", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.compact:

@@ -24,6 +24,7 @@ from aiohttp import WSMsgType, web
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds its like
 
+from benchmarks.counts import positive, whole_number
 from replay.exchange.frames import encode_frame
 from schemas.kucoin.control import Control, format_control
 from schemas.kucoin.rest import (
@@ -236,8 +237,8 @@ async def serve(hose: Hose, port_file: Path) -> None:
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rate", type=float, default=10_000.0, help="frames a second")
-    parser.add_argument("--symbols", type=int, default=10)
+    parser.add_argument("--rate", type=positive, default=10_000.0, help="frames a second")
+    parser.add_argument("--symbols", type=whole_number, default=10)
     parser.add_argument("--port-file", type=Path, required=True)
     args = parser.parse_args()
     try:

@@ -29,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds its like
 
+from benchmarks.counts import positive
 from benchmarks.real_processes import (
     Exchange,
     Watch,
@@ -221,9 +222,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 def main() -> int:
     """Measure each kind and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each kind")
+    parser.add_argument("--seconds", type=positive, default=60.0, help="of each kind")
     parser.add_argument("--kind", choices=[kind.name for kind in KINDS], action="append")
-    parser.add_argument("--rate", type=float, default=200.0, help="engine events a second, symbol")
+    parser.add_argument(
+        "--rate", type=positive, default=200.0, help="engine events a second, symbol"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()

@@ -37,6 +37,7 @@ import duckdb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds its like
 
+from benchmarks.counts import positive, whole_number
 from benchmarks.real_processes import (
     Exchange,
     Watch,
@@ -454,13 +455,13 @@ def is_good(result: dict[str, Any]) -> bool:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--kills", type=whole_number, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=350.0, help="engine events a second, symbol")
+    parser.add_argument(
+        "--rate", type=positive, default=350.0, help="engine events a second, symbol"
+    )
     parser.add_argument("--keep", type=Path, help="an empty folder for everything, kept")
     args = parser.parse_args()
-    if args.kills < 1:
-        parser.error("without a kill nothing is shown")
     if args.keep is not None and args.keep.exists() and any(args.keep.iterdir()):
         parser.error(f"{args.keep} is not empty")
     with tempfile.TemporaryDirectory(prefix="kills-") as temporary:

@@ -22,6 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds its like
+
+from benchmarks.counts import whole_number
+
 SYMBOL, RUN = "BENCH-USDT", "20261122T000000.000000Z-bench-1"
 DAY = 1_795_305_600_000_000_000  # 2026-11-22T00:00:00Z
 LEVELS = 100
@@ -165,8 +169,8 @@ def main() -> int:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--archive", type=Path, help="keep it here; taken as it is if it exists")
-    parser.add_argument("--parts", type=int, default=20)
-    parser.add_argument("--rows-per-part", type=int, default=1_000_000)
+    parser.add_argument("--parts", type=whole_number, default=20)
+    parser.add_argument("--rows-per-part", type=whole_number, default=1_000_000)
     parser.add_argument("--ask", choices=sorted(QUESTIONS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ask:

@@ -27,6 +27,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds its like
+
+from benchmarks.counts import positive, whole_number
 from recorder import recovery
 from recorder.pipeline.output import Command, RequestBook
 from recorder.raw_line import RawLine
@@ -177,11 +180,11 @@ def _told_by(part: str, args: argparse.Namespace, archive: Path) -> dict[str, An
 def main() -> int:
     """Record, be killed, start again, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=1_000_000)
-    parser.add_argument("--symbols", type=int, default=8)
-    parser.add_argument("--levels", type=int, default=1_000, help="a side, of every book")
-    parser.add_argument("--rate", type=int, default=5_000, help="frames a second of the market")
-    parser.add_argument("--at-most", type=float, default=5.0, help="seconds a start may take")
+    parser.add_argument("--frames", type=whole_number, default=1_000_000)
+    parser.add_argument("--symbols", type=whole_number, default=8)
+    parser.add_argument("--levels", type=whole_number, default=1_000, help="a side, of every book")
+    parser.add_argument("--rate", type=whole_number, default=5_000, help="frames a second")
+    parser.add_argument("--at-most", type=positive, default=5.0, help="seconds a start may take")
     parser.add_argument("--folder", type=Path, help="an empty folder to record into, kept")
     parser.add_argument("--part", choices=("record", "restart"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -190,8 +193,6 @@ def main() -> int:
     if args.part == "restart":
         restart(args.folder)
         return 0
-    if args.frames < 1:
-        parser.error("without a frame there is nothing to start from")
     if args.folder is not None and args.folder.exists() and any(args.folder.iterdir()):
         parser.error(f"{args.folder} is not empty")
     with tempfile.TemporaryDirectory() as folder:

@@ -32,6 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds its like
 
+from benchmarks.counts import positive
 from benchmarks.firehose import names
 from benchmarks.real_processes import (
     START_S,
@@ -338,9 +339,9 @@ def _round_up(value: float) -> float:
 def main() -> int:
     """Measure, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--slow-minutes", type=float, default=5.0)
-    parser.add_argument("--frames", type=float, default=10_000.0, help="frames a second")
+    parser.add_argument("--minutes", type=positive, default=30.0)
+    parser.add_argument("--slow-minutes", type=positive, default=5.0)
+    parser.add_argument("--frames", type=positive, default=10_000.0, help="frames a second")
     parser.add_argument("--plot", type=Path, help="where to draw memory and lag, an SVG")
     parser.add_argument("--keep", type=Path, help="an empty folder for everything, kept")
     args = parser.parse_args()
@@ -348,6 +349,8 @@ def main() -> int:
         parser.error(f"{args.keep} is not empty")
     if args.plot is not None and not args.plot.absolute().parent.is_dir():
         parser.error(f"no folder for {args.plot}")  # not to be found out in half an hour
+    if args.slow_minutes > args.minutes / 2:
+        parser.error("--slow-minutes must be half of --minutes at most: it begins at a third")
     seconds = args.minutes * 60
     slow = (seconds / 3, args.slow_minutes * 60)
     with tempfile.TemporaryDirectory(prefix="soak-") as temporary:

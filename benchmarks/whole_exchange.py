@@ -30,6 +30,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, it finds its like
+
+from benchmarks.counts import positive, whole_number
 from recorder.subscriptions import plan_connections
 from schemas.kucoin.profile import PUBLIC
 from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
@@ -206,11 +209,15 @@ def is_good(result: dict[str, Any]) -> bool:
 def main() -> int:
     """Measure one run and print it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--symbols", type=int, default=1_200)
-    parser.add_argument("--rate", type=float, default=0.5, help="engine events a second and symbol")
+    parser.add_argument("--symbols", type=whole_number, default=1_200)
+    parser.add_argument(
+        "--rate", type=positive, default=0.5, help="engine events a second and symbol"
+    )
     parser.add_argument("--fault", action="append", default=[], help="as of replay exchange")
-    parser.add_argument("--linger-s", type=float, default=10.0, help="after every book is in step")
-    parser.add_argument("--patience-s", type=int, default=300)
+    parser.add_argument(
+        "--linger-s", type=positive, default=10.0, help="after every book is in step"
+    )
+    parser.add_argument("--patience-s", type=whole_number, default=300)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="whole-exchange-") as folder:
         result = run(args, Path(folder))
