@@ -42,6 +42,9 @@ def cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) -> 
     elif reason in {"garbage", "decode"}:
         if not _has_mishap(played, gap):
             yield f"{what}: all that was told could be read"
+    elif reason == "drift":
+        if not _was_spoilt(played, gap):
+            yield f"{what}: the book was right, or the claim goes on where it was not"
     elif reason == "disk_full":
         if not _was_full(played, gap):
             yield f"{what}: there was room"
@@ -93,6 +96,13 @@ def _has_mishap(played: Played, gap: dict[str, Any]) -> bool:
         and _is_between(played, mishap.ts, gap["ts_detected"] - LATEST_NS, gap["ts_detected"])
         for mishap in played.faults.mishaps
     )
+
+
+def _was_spoilt(played: Played, gap: dict[str, Any]) -> bool:
+    """Ask for the book that went wrong in memory, and that what is claimed ends before."""
+    key = (gap["symbol"], gap["stream"], gap["run_id"])
+    places = [s.ordinal for s in played.spoilt if (s.symbol, s.stream, s.run_id) == key]
+    return any(gap["ordinal_from"] <= ordinal for ordinal in places)
 
 
 def _was_full(played: Played, gap: dict[str, Any]) -> bool:

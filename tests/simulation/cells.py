@@ -44,7 +44,15 @@ NOT_BY_THE_SHELL = {
 }
 CELLS: tuple[Cell, ...] = tuple((state.name, event.__name__) for state in State for event in EVENTS)
 # What must come of so many faults.
-MET = ("audit equal", "audit inconclusive", "gap silent", "gap filled in", "gap disk_full")
+MET = (
+    "audit equal",
+    "audit unequal",
+    "audit inconclusive",
+    "gap drift",
+    "gap silent",
+    "gap filled in",
+    "gap disk_full",
+)
 FAULTS = (*RATES, *OF_THE_DISK, *OF_THE_PROCESS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,7 @@ from schemas.datasets import BOOK_STREAMS, SIDE_CODES
 from tests.simulation.archive import Archive, values
 from tests.simulation.market import Truth, book_levels, book_orders
 from tests.simulation.seed import Played
+from tests.simulation.spoilt import Doubt, Stream, doubts_of
 
 NUMBERS = ("price_mantissa", "price_scale", "size_mantissa", "size_scale")
 
@@ -30,17 +32,24 @@ def intervals_of(archive: Archive) -> dict[tuple[str, str, str], list[dict[str, 
 
 def books_right(played: Played, archive: Archive) -> Iterator[str]:
     intervals = intervals_of(archive)
+    doubts = doubts_of(played, archive)
     l2 = archive.rows("l2_updates", ["ordinal", "sequence", "sequence_end", "side", *NUMBERS])
     l3 = archive.rows("l3_events", ["ordinal", "sequence", "side", "kind", "order_id", *NUMBERS])
     for rows, stream in ((l2, "l2"), (l3, "l3")):
-        for (_, symbol, _, run_id), columns in rows.items():
-            covered = intervals.get((symbol, stream, run_id), [])
-            yield from _changes_right(played, columns, covered, symbol, stream)
+        for (_, symbol, _, run_id), found in rows.items():
+            columns, covered = found, intervals.get((symbol, stream, run_id), [])
+            doubt = doubts.get((symbol, stream, run_id))
+            if doubt is not None and doubt.is_split:
+                certain = columns["ordinal"] <= doubt.ordinal
+                columns = {name: column[certain] for name, column in columns.items()}
+                covered = doubt.begun(covered)
+            is_cut = doubt is not None and doubt.has_verdict
+            yield from _changes_right(played, columns, covered, symbol, stream, is_cut=is_cut)
     for (symbol, stream, run_id), covered in intervals.items():
         key = ("l2_updates" if stream == "l2" else "l3_events", symbol, stream, run_id)
         if stream in BOOK_STREAMS and key not in (l2 if stream == "l2" else l3):
             yield from _changes_right(played, None, covered, symbol, stream)
-    yield from _full_books_right(played, archive, intervals)
+    yield from _full_books_right(played, archive, intervals, doubts)
 
 
 def _changes_right(
@@ -49,8 +58,15 @@ def _changes_right(
     covered: list[dict[str, Any]],
     symbol: str,
     stream: str,
+    *,
+    is_cut: bool = False,
 ) -> Iterator[str]:
-    """Compare the changes of one stream in one run with the venue's, interval by interval."""
+    """Compare the changes of one stream in one run with the venue's, interval by interval.
+
+    Parameters
+    ----------
+    is_cut : bool   a claim was taken back, so that rows may stand outside every interval
+    """
     what = f"{symbol} {stream}"
     if columns is None:
         names = ("ordinal", "sequence", "sequence_end", "kind", "order_id", "side")
@@ -105,7 +121,7 @@ def _changes_right(
             )
             if told != events:
                 yield f"{what}: events of {first} … {last} are not the venue's"
-    if seen != len(ordinals):
+    if seen != len(ordinals) and not is_cut:
         yield f"{what}: {len(ordinals) - seen} rows stand outside every interval"
 
 
@@ -143,7 +159,10 @@ def _book_right(
 
 
 def _full_books_right(
-    played: Played, archive: Archive, intervals: dict[tuple[str, str, str], list[dict[str, Any]]]
+    played: Played,
+    archive: Archive,
+    intervals: dict[Stream, list[dict[str, Any]]],
+    doubts: dict[Stream, Doubt],
 ) -> Iterator[str]:
     names = ["ordinal", "sequence", "origin", "side", "order_id", "position", *NUMBERS]
     rows = archive.rows("book_snapshots", names)
@@ -154,8 +173,20 @@ def _full_books_right(
         price = values(columns["price_mantissa"], columns["price_scale"].clip(0))
         size = values(columns["size_mantissa"], columns["size_scale"].clip(0))
         starts = {i["ordinal_first"] for i in intervals.get((symbol, stream, run_id), [])}
+        doubt = doubts.get((symbol, stream, run_id))
         for begin, end in pairwise(cuts):
             ordinal, sequence, origin = keys[begin]
+            if doubt is not None and ordinal >= doubt.ordinal:
+                if doubt.is_replayed or origin == "keyframe":
+                    continue
+                if origin == "rest" and ordinal > doubt.ordinal:
+                    later = [
+                        s.ordinal
+                        for s in played.spoilt
+                        if (s.symbol, s.stream, s.run_id) == (symbol, stream, run_id)
+                        and s.ordinal >= ordinal
+                    ]
+                    doubt = replace(doubt, ordinal=min(later)) if later else None
             what = f"{symbol} {stream}: the {origin} book at {sequence}"
             if origin == "rest" and ordinal not in starts:
                 yield f"{what} begins no interval"

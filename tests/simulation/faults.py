@@ -71,6 +71,8 @@ OF_THE_WORLD = {
     "sequence_epoch": 0.5,
     "rotation": 1.0,
 }
+# Of live books in memory, where audits look at them: times a minute.
+OF_THE_MEMORY = {"memory_size": 2.0, "memory_level": 2.0, "memory_order": 2.0}
 OF_THE_DISK = ("disk_full", "eio", "slow_sync")
 OF_THE_PROCESS = (
     "crash_at_disk_killed",
@@ -79,7 +81,7 @@ OF_THE_PROCESS = (
     "crash_in_time_power_loss",
     "clean_stop",
 )
-RATES = {**OF_MESSAGES, **OF_CONNECTIONS, **OF_REQUESTS, **OF_THE_WORLD}
+RATES = {**OF_MESSAGES, **OF_CONNECTIONS, **OF_REQUESTS, **OF_THE_WORLD, **OF_THE_MEMORY}
 
 
 @dataclass(slots=True)

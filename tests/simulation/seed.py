@@ -12,11 +12,12 @@ from recorder.config import Config
 from schemas.kucoin.profiles import profile_named
 from tests.simulation.archive import Archive
 from tests.simulation.disk import KILLED, POWER_LOSS, SimulatedDisk, Troubles
-from tests.simulation.faults import Faults, draw_rates
+from tests.simulation.faults import OF_THE_MEMORY, Faults, draw_rates
 from tests.simulation.loop import VirtualClock
 from tests.simulation.market import REFUSED, SYMBOLS
+from tests.simulation.memory import STREAM_OF, Spoilt, is_the_venues, live_books, spoil
 from tests.simulation.network import Venue
-from tests.simulation.process import Life, Process, Surroundings
+from tests.simulation.process import STOPPED, Life, Process, Surroundings
 
 # 2026-11-22T10:00:00Z, and half a minute before that day ends.
 MORNING_NS, NIGHT_NS = 1_795_341_600_000_000_000, 1_795_391_970_000_000_000
@@ -57,6 +58,8 @@ class Played:
     ----------
     violations : list[str]   promises broken; empty when all is well
     met : Counter            gaps by reason and how they ended, audits by result
+    spoilt : list[Spoilt]    live books that were spoilt
+    replayed : set[str]      runs whose raw log was run through the pipeline a second time
     """
 
     plan: Plan
@@ -66,6 +69,8 @@ class Played:
     lives: list[Life] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     met: Counter[str] = field(default_factory=Counter)
+    spoilt: list[Spoilt] = field(default_factory=list)
+    replayed: set[str] = field(default_factory=set)
     virtual_s: float = 0.0
     stepped_ns: int = 0
     stepped_back_ns: int = 0
@@ -91,6 +96,9 @@ def plan_of(seed: int) -> Plan:
         (3, 4, 2, 2, 1),
         k=draw.choice((0, 1, 1, 2, 3)),
     )
+    audit_s = AUDIT_INTERVAL_S if draw.random() < 0.5 or "silent_topic" in rates else 0
+    if not audit_s:  # nobody would ever notice
+        rates = {kind: rate for kind, rate in rates.items() if kind not in OF_THE_MEMORY}
     kinds = [kind for kind in ("disk_full", "eio", "slow_sync") if draw.random() < 0.15]
     return Plan(
         seed,
@@ -105,7 +113,7 @@ def plan_of(seed: int) -> Plan:
         tuple(kinds),
         tuple(ends),
         draw.choice(("clean", "clean", KILLED, POWER_LOSS)),
-        AUDIT_INTERVAL_S if draw.random() < 0.5 or "silent_topic" in rates else 0,
+        audit_s,
     )
 
 
@@ -177,6 +185,7 @@ class Seed:
             process = Process(self._around, len(played.lives) + 1, config)
             life = process.live(self._meanwhile, refuses_symbol=plan.refuses_symbol)
             played.lives.append(life)
+            self._note_replayed(process)
             if life.why == POWER_LOSS:
                 self._look_at_once(life)
             for trouble in process.loop.unhandled:
@@ -185,6 +194,14 @@ class Seed:
             self._clock.now_s += self._draw.uniform(0.5, 4.0)
         played.virtual_s = self._clock.now_s
         return played
+
+    def _note_replayed(self, process: Process) -> None:
+        """Note whose rows are made anew, by the next start or in the process itself."""
+        life, tape = process.life, process.tape
+        if life.end != STOPPED or (tape is not None and tape._told_before.lines):
+            self.played.replayed.add(life.run_id)
+        if tape is not None:
+            self.played.replayed.update(run.run_id for run in tape.recovered)
 
     def _look_at_once(self, life: Life) -> None:
         """Read what a power loss has left, as readers do before any recorder starts again."""
@@ -274,6 +291,12 @@ class Seed:
                     self.played.stepped_back_ns += step_ns
         if draw.random() < faults.rates.get("sequence_epoch", 0.0) / 60:
             self._around.venue.begin_epoch(draw.choice(SYMBOLS))
+        for kind in STREAM_OF:
+            if draw.random() < faults.rates.get(kind, 0.0) / 60 and process.tape is not None:
+                spoilt = spoil(kind, process.tape, draw)
+                if spoilt is not None:
+                    faults.struck[kind] += 1
+                    self.played.spoilt.append(spoilt)
 
     # The calm
 
@@ -324,4 +347,7 @@ class Seed:
                     return f"{symbol} {stream} is {told.get('state')}"
                 if stream != "trades" and told["sequence"] < seen.get((symbol, stream), 1 << 62):
                     return f"{symbol} {stream} stands at {told['sequence']}"
+        for (symbol, stream), live in live_books(process.tape).items():
+            if symbol in SYMBOLS and not is_the_venues(live, venue.truth(symbol)):
+                return f"{symbol} {stream} is not the venue's book"
         return ""
