@@ -232,11 +232,10 @@ def _read(
         start = 0 if index else offset
         for frame in _frames(segment.path, start, tolerate_torn_tail=is_last):
             damage = frame.damage
-            if damage is None:
-                try:
-                    lines = [decode_line(text) for text in frame.content.splitlines()]
-                except RawLineError as error:
-                    damage = RawLogDamaged(str(segment.path), frame.start, str(error))
+            try:
+                lines = [decode_line(text) for text in frame.content.splitlines()]
+            except RawLineError as error:
+                damage = RawLogDamaged(str(segment.path), frame.start, str(error))
             if damage is not None:
                 if on_damage is None:
                     raise damage
@@ -312,7 +311,7 @@ def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0, start: int = 0) -
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """One frame of a segment, or a stretch that is none."""
+    """One frame of a segment, or a stretch that is none and has no content."""
 
     start: int
     end: int

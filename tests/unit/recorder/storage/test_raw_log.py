@@ -192,9 +192,27 @@ def test_a_bad_frame_is_named_and_costs_only_itself(tmp_path: Path, frame: int) 
         damage: list[RawLogDamaged] = []
         read = list(read_run([segment], damage.append))
         assert [error.offset for error in damage] == [start]
+        assert "not a raw line" not in str(damage[0]), "what is no frame is not read as lines"
         assert read[:frame] + read[frame + 1 :] == batches[:frame] + batches[frame + 1 :]
         known = batches[frame - 1][-1].ts_recv if frame else 0
         assert read[frame] == [RawLine("decision", known, 0, fields={"what": RAW_LOG_DAMAGED})]
+
+
+def test_bad_frames_in_a_row_are_one_stretch_of_damage(tmp_path: Path) -> None:
+    batches = commits(5)
+    ends = write(tmp_path, batches)
+    segment = only_segment(tmp_path)
+    spoilt = bytearray(segment.path.read_bytes())
+    for frame in (1, 2, 3):
+        spoilt[ends[frame] - 2] ^= 0x40  # of its checksum: the frame still begins like one
+    segment.path.write_bytes(spoilt)
+    damage: list[RawLogDamaged] = []
+    read = list(read_run([segment], damage.append))
+    assert [error.offset for error in damage] == [ends[0]]
+    assert (read[0], read[2:]) == (batches[0], batches[4:])
+    segment.path.write_bytes(spoilt[: ends[3]])
+    assert list(read_run([segment])) == batches[:1]
+    assert cut_torn_tail(segment) == ends[3] - ends[0]
 
 
 def test_a_frame_of_other_lines_is_damage(tmp_path: Path) -> None:
