@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from schemas.datasets import BOOK_STREAMS, SIDE_CODES
-from tests.simulation.archive import Archive, values
+from tests.simulation.archive import Archive, Int64Array, values
 from tests.simulation.market import Truth, book_levels, book_orders
 from tests.simulation.seed import Played
 from tests.simulation.spoilt import Doubt, Stream, doubts_of
@@ -89,7 +89,7 @@ def _changes_right(
                 yield f"{what}: covered from {first}, which is no number of the venue's"
             continue
         if stream == "l2":
-            expected = truth.expected_changes(first, last)
+            expected = _with_oddities(played, symbol, truth.expected_changes(first, last))
             piece = {name: column[begin:end] for name, column in columns.items()}
             if end == begin:
                 found = expected[:0]
@@ -107,7 +107,8 @@ def _changes_right(
                 ends = columns["sequence_end"][begin:end].tolist() if end > begin else []
                 yield from _book_right(truth, what, interval, found.tolist(), ends)
         else:
-            events = [truth.events[n] for n in range(first + 1, last + 1)]
+            odd = played.venue.odd.events
+            events = [odd.get((symbol, n), truth.events[n]) for n in range(first + 1, last + 1)]
             piece = {name: column[begin:end] for name, column in columns.items()}
             told = list(
                 zip(
@@ -123,6 +124,16 @@ def _changes_right(
                 yield f"{what}: events of {first} … {last} are not the venue's"
     if seen != len(ordinals) and not is_cut:
         yield f"{what}: {len(ordinals) - seen} rows stand outside every interval"
+
+
+def _with_oddities(played: Played, symbol: str, expected: Int64Array) -> Int64Array:
+    """Return the changes of a level-2 stream as they were told."""
+    if played.venue.odd.changes and len(expected):
+        expected = expected.copy()
+        for (name, number), told in played.venue.odd.changes.items():
+            if name == symbol:
+                expected[expected[:, 0] == number, 1:3] = told
+    return expected
 
 
 def _book_right(

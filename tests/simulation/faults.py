@@ -71,6 +71,13 @@ OF_THE_WORLD = {
     "sequence_epoch": 0.5,
     "rotation": 1.0,
 }
+# A message that changes nothing, as the market tells it to everybody.
+OF_THE_MARKET = {
+    "repeated_open": 0.05,
+    "unknown_order": 0.05,
+    "unknown_change": 0.05,
+    "absent_level": 0.5,
+}
 # Of live books in memory, where audits look at them: times a minute.
 OF_THE_MEMORY = {"memory_size": 2.0, "memory_level": 2.0, "memory_order": 2.0}
 OF_THE_DISK = ("disk_full", "eio", "slow_sync")
@@ -81,7 +88,14 @@ OF_THE_PROCESS = (
     "crash_in_time_power_loss",
     "clean_stop",
 )
-RATES = {**OF_MESSAGES, **OF_CONNECTIONS, **OF_REQUESTS, **OF_THE_WORLD, **OF_THE_MEMORY}
+RATES = {
+    **OF_MESSAGES,
+    **OF_CONNECTIONS,
+    **OF_REQUESTS,
+    **OF_THE_WORLD,
+    **OF_THE_MARKET,
+    **OF_THE_MEMORY,
+}
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from schemas.kucoin.topics import parse_topic
 from tests.simulation.faults import OF_MESSAGES, Faults
 from tests.simulation.loop import VirtualClock
 from tests.simulation.market import REFUSED, SYMBOLS, Message, Truth, truth_of
+from tests.simulation.oddities import Oddities
 from tests.simulation.rest import Rest, refused, request_info
 from tests.simulation.sockets import SimulatedSocket
 
@@ -47,6 +48,7 @@ class Venue:
         self.profile = profile
         self.rest = Rest(self)
         self.faults = faults
+        self.odd = Oddities(faults)
         self.rate = 1.0
         self.sockets: list[SimulatedSocket] = []  # of this process, all it ever had
         self.variants: dict[bytes, bytes] = {}  # of messages with a field more
@@ -142,7 +144,7 @@ class Venue:
         if position >= len(truth.messages):
             return
         self.told[symbol] = position + 1
-        message = truth.messages[position]
+        message = self.odd.instead_of(truth.messages[position], truth)
         for socket in list(self._open):
             if (message.feed, symbol) in socket.topics:
                 self._tell(socket, message, symbol)
