@@ -55,6 +55,8 @@ CORRUPT_AFTER_S = 3.0
 CUT_EVERY_S = 12.0
 OFF_S = 1.0
 CUT, OFF = "connection_cut", "recorder_off"
+# What the status pages say of streams may be as old as that, and a book takes a moment.
+SETTLE_S = 3.0
 # Of a slow machine: what is found at all is found long before.
 PATIENCE_S = 240.0
 
@@ -173,6 +175,7 @@ def silenced(folder: Path, seed: int, _: int) -> dict[str, Any]:
         watch.until(
             lambda _: gaps_begun(watch, "silent") >= len(SYMBOLS), "silences found", PATIENCE_S
         )
+        time.sleep(SETTLE_S)
         watch.until(lambda status: status["ready"], "every book in step again", PATIENCE_S)
 
     try:
@@ -194,6 +197,7 @@ def corrupted(folder: Path, seed: int, interval: int) -> dict[str, Any]:
 
     def scene(watch: Watch) -> None:
         watch.until(lambda _: gaps_begun(watch, "drift") >= books, "drift", interval + PATIENCE_S)
+        time.sleep(SETTLE_S)
         watch.until(lambda status: status["ready"], "every book in step again", PATIENCE_S)
 
     prefix = [sys.executable, str(HERE / "corrupting_recorder.py"), str(CORRUPT_AFTER_S), str(told)]

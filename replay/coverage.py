@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from replay.catalog import Interval, Snapshot
+from replay.catalog import Interval, Part, Snapshot
 from replay.engine import Engine
 from replay.errors import BadInput, Gap, UnknownSymbol
 from replay.rows import ints
@@ -216,14 +217,11 @@ def _days(engine: Engine, symbol: str, stream: str, span: Span, times: Days) -> 
         for date, time in times.items()
     }
     for interval in engine.snapshot.intervals[symbol, stream]:
-        for date, start, stop in _by_day(interval.ts_from, interval.ts_to + 1, span):
+        pieces = _by_day(interval.ts_from, interval.ts_to + 1, span)
+        for (date, start, stop), (messages, rows) in zip(
+            pieces, _counts(engine, interval, pieces), strict=True
+        ):
             day = days.setdefault(date, _Day())
-            whole = start <= interval.ts_from and stop > interval.ts_to
-            messages, rows = (
-                (interval.messages, _rows_of(interval))
-                if whole and interval.messages is not None
-                else _counted(engine, interval, start, stop)
-            )
             day.messages += messages
             day.rows += rows
             if stream == "trades":
@@ -263,33 +261,86 @@ def _rows_of(interval: Interval) -> int:
     return interval.ordinal_last - interval.ordinal_first + (not seeds)
 
 
-def _known_rows(
-    engine: Engine, interval: Interval, start: int, stop: int, more: tuple[str, ...] = ()
-) -> tuple[np.ndarray[Any, Any], pa.Table]:
+def _counts(
+    engine: Engine, interval: Interval, pieces: list[tuple[str, int, int]]
+) -> Iterator[tuple[int, int]]:
+    """Yield messages and rows of each piece of an interval, of the last by what is left."""
+    is_whole = pieces and pieces[0][1] <= interval.ts_from and pieces[-1][2] > interval.ts_to
+    left = None
+    if is_whole and interval.messages is not None:
+        left = interval.messages, _rows_of(interval)
+    for number, (_, start, stop) in enumerate(pieces, 1):
+        if left is not None and number == len(pieces):
+            yield left
+            return
+        messages, rows = _counted(engine, interval, start, stop)
+        yield messages, rows
+        if left is not None:
+            left = left[0] - messages, left[1] - rows
+
+
+def _counted(engine: Engine, interval: Interval, start: int, stop: int) -> tuple[int, int]:
+    """Count messages and rows from the parts, where an interval is cut by midnight or a range."""
+    is_l2 = interval.stream == "l2"
+    messages = rows = 0
+    for part in _parts(engine, interval, start, stop):
+        # Where only midnight cuts, parts are inside as a whole: the catalog knows their rows, and
+        # of level 2 it is read which of them end a message.
+        if (
+            start <= part.ts_first
+            and part.ts_last < stop
+            and interval.ordinal_first <= part.ordinal_first
+            and part.ordinal_last <= interval.ordinal_last
+        ):
+            rows += part.rows
+            messages += _message_ends(engine, part) if is_l2 else part.rows
+            continue
+        inside, table = _known_rows(
+            engine, interval, [part], (start, stop), ("is_last",) if is_l2 else ()
+        )
+        found = int(np.count_nonzero(inside))
+        rows += found
+        messages += int(np.count_nonzero(inside & _is_last(table))) if is_l2 else found
+    return messages, rows
+
+
+def _parts(engine: Engine, interval: Interval, start: int, stop: int) -> list[Part]:
+    """Return the parts that may hold rows of an interval known in [start, stop), in order."""
     dataset = _DATASETS.get(interval.stream, interval.stream)
     # Known time never runs backwards in a run: only parts that reach into the range hold its rows.
-    parts = [
+    found = [
         part
         for part in engine.snapshot.parts.get((dataset, interval.symbol), [])
-        if part.run_id == interval.run_id and part.ts_last >= start and part.ts_first < stop
+        if part.run_id == interval.run_id
+        and part.ts_last >= start
+        and part.ts_first < stop
+        and part.ordinal_last >= interval.ordinal_first
+        and part.ordinal_first <= interval.ordinal_last
     ]
+    return sorted(found, key=lambda part: part.ordinal_first)
+
+
+def _known_rows(
+    engine: Engine, interval: Interval, parts: list[Part], span: Span, more: tuple[str, ...] = ()
+) -> tuple[np.ndarray[Any, Any], pa.Table]:
+    """Return which rows of consecutive parts an interval has in a span, and all it has of them."""
+    dataset = _DATASETS.get(interval.stream, interval.stream)
     first = min((part.ordinal_first for part in parts), default=interval.ordinal_first)
     last = max((part.ordinal_last for part in parts), default=interval.ordinal_first - 1)
     ordinals = (max(first, interval.ordinal_first), min(last, interval.ordinal_last))
     table = engine.rows(dataset, interval.symbol, interval.run_id, ordinals, _COLUMNS + more)
     known = ints(table, "ts_recv") + ints(table, "held_ns")
-    return (known >= start) & (known < stop), table
+    return (known >= span[0]) & (known < span[1]), table
 
 
-def _counted(engine: Engine, interval: Interval, start: int, stop: int) -> tuple[int, int]:
-    """Count messages and rows from the parts, where an interval is cut by midnight or a range."""
-    more = ("is_last",) if interval.stream == "l2" else ()
-    inside, table = _known_rows(engine, interval, start, stop, more)
-    rows = int(np.count_nonzero(inside))
-    if not more:
-        return rows, rows
-    is_last = np.asarray(table.column("is_last").to_numpy(), np.bool_)
-    return int(np.count_nonzero(inside & is_last)), rows
+def _message_ends(engine: Engine, part: Part) -> int:
+    ordinals = (part.ordinal_first, part.ordinal_last)
+    wanted = (part.dataset, part.symbol, part.run_id, ordinals)
+    return int(np.count_nonzero(_is_last(engine.rows(*wanted, ("ordinal", "is_last")))))
+
+
+def _is_last(table: pa.Table) -> np.ndarray[Any, Any]:
+    return np.asarray(table.column("is_last").to_numpy(), np.bool_)
 
 
 def _proven(engine: Engine, interval: Interval, start: int, stop: int, rows: int) -> int:
@@ -304,6 +355,7 @@ def _proven(engine: Engine, interval: Interval, start: int, stop: int, rows: int
         return rows
     if not any(l3[0] <= last and first <= l3[1] for l3 in synced):
         return 0
-    inside, table = _known_rows(engine, interval, start, stop)
+    parts = _parts(engine, interval, start, stop)
+    inside, table = _known_rows(engine, interval, parts, (start, stop))
     known = (ints(table, "ts_recv") + ints(table, "held_ns"))[inside]
     return sum(int(np.count_nonzero((known >= l3[0]) & (known <= l3[1]))) for l3 in synced)

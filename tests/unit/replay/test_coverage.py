@@ -123,3 +123,34 @@ def test_rows_of_days_come_from_the_parts_of_those_days(tmp_path):
         assert [(row["messages"], row["rows"]) for row in rows] == [
             (23, 46), (24, 48), (24, 48), (1, 2),
         ]  # fmt: skip
+
+
+def test_parts_that_midnight_does_not_cut_are_not_read_for_their_rows(tmp_path):
+    builder = ArchiveBuilder(tmp_path / "archive", rows_per_part=4)
+    for stream in ("l3", "l2"):
+        book = builder.book(SYMBOL, stream).snapshot(MIDNIGHT, 0, [], [])
+        for hour in range(6, 72, 6):
+            ts = MIDNIGHT + hour * 3600 * S - (hour % 24 == 0)  # one more before each midnight
+            if stream == "l2":
+                book.message(ts, [("bid", "1", "1")])
+            else:
+                book.event(ts, "open", f"{hour}", side="bid", price="1", remain="1")
+    builder.write()
+    with Archive(builder.root) as tape:
+        read = []
+        reader = tape.engine().reader
+        rows = reader.rows
+
+        def count(snapshot, *wanted):
+            read.append((wanted[0], wanted[-1]))
+            return rows(snapshot, *wanted)
+
+        reader.rows = count
+        found = {}
+        for row in tape.coverage(SYMBOL).to_pylist():
+            found.setdefault(row["stream"], []).append((row["messages"], row["rows"]))
+        assert found == {stream: [(4, 4), (4, 4), (3, 3)] for stream in ("l2", "l3")}
+        # Which rows of level 2 end a message; and nothing of the last day, which has what is left.
+        assert read == [("l2_updates", ("ordinal", "is_last"))] * 2
+        late = tape.coverage(SYMBOL, MIDNIGHT + 13 * 3600 * S, MIDNIGHT + 25 * 3600 * S)
+        assert late.column("rows").to_pylist() == [2, 0, 2, 0]
