@@ -26,8 +26,9 @@ import numpy as np
 import orjson
 
 from recorder.book import BooksDiffer, L2Book, L3Book
+from recorder.pipeline.book_record import Place
 from recorder.pipeline.decode import Book
-from recorder.pipeline.output import Int64Array, Interval
+from recorder.pipeline.output import Int64Array
 from recorder.stitch.events import Snapshot, UpdateBatch
 from schemas.datasets import BID
 
@@ -62,43 +63,6 @@ class Silent(Exception):
             f"{symbol} {stream}: the exchange's book stands at {theirs}, ours at {ours}, "
             "and nothing comes"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The end of a message of a covered interval: an interval can be cut off here.
-
-    Attributes
-    ----------
-    ordinal, ts, sequence : int   of the last row, `ts` from when it is known
-    messages, rows : int          of the interval up to there
-    """
-
-    ordinal: int
-    ts: int
-    sequence: int
-    messages: int
-    rows: int
-
-    @classmethod
-    def at_end_of(cls, interval: Interval) -> Place:
-        """Return where an interval ends now."""
-        assert interval.sequence_last is not None
-        return cls(
-            interval.ordinal_last,
-            interval.ts_to,
-            interval.sequence_last,
-            interval.messages,
-            interval.rows,
-        )
-
-    def cut(self, interval: Interval) -> None:
-        """Let an interval end here."""
-        interval.ordinal_last = self.ordinal
-        interval.ts_to = self.ts
-        interval.sequence_last = self.sequence
-        interval.messages = self.messages
-        interval.rows = self.rows
 
 
 @dataclass(frozen=True, slots=True)

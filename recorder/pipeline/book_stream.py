@@ -1,44 +1,18 @@
-"""One book stream of one symbol: stitcher, live book, ordinals, keyframes, ledger."""
+"""One book stream of one symbol: its stitcher decides, its book follows, its record is written."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from recorder.book import BookOverflow, BooksDiffer, L2Book, L3Book
-from recorder.pipeline.auditing import (
-    Auditing,
-    Place,
-    Proof,
-    Silent,
-    tell_difference,
-    tell_reason,
-)
-from recorder.pipeline.book_rows import full_book_rows
-from recorder.pipeline.columns import fitting_rows, last_flags, without_rows_to
+from recorder.pipeline.book_audits import BookAudits
+from recorder.pipeline.book_record import BookRecord, Place
+from recorder.pipeline.columns import fitting_rows, without_rows_to
 from recorder.pipeline.crossed import Crossed, CrossedWatch
 from recorder.pipeline.decode import Book
-from recorder.pipeline.keyframes import KeyframeSpacing
-from recorder.pipeline.known_clock import KnownClock
-from recorder.pipeline.output import (
-    EQUAL,
-    INCONCLUSIVE,
-    UNEQUAL,
-    ArmTimer,
-    AskAudit,
-    Audited,
-    FullBook,
-    Gap,
-    Int64Array,
-    Interval,
-    Output,
-    RequestBook,
-    Reseed,
-    Resubscribe,
-    Rows,
-)
+from recorder.pipeline.output import ArmTimer, Output, RequestBook, Reseed, Resubscribe
 from recorder.pipeline.reseed import RESEED_LEVELS, JournalTooLong, Reseeding
 from recorder.stitch.actions import (
     Action,
@@ -62,9 +36,6 @@ from recorder.stitch.machine import ImpossibleEvent, Stitcher
 from recorder.stitch.rules import ContinuityRule
 from schemas.timestamps import NS_PER_DAY
 
-# Ends that are no loss: what stands between two runs is settled when the next one begins.
-RUN_ENDS = frozenset({"stopped", "crashed", "source"})
-
 
 class BookStream:
     """Turn one stream's events into rows.
@@ -83,26 +54,12 @@ class BookStream:
         self.stream = stream
         self.stitcher = Stitcher(rule, symbol, stream, buffer_updates_max=buffer_updates_max)
         self.book: L2Book | L3Book = L2Book() if stream == "l2" else L3Book()
-        self._clock = KnownClock()
-        self._next_ordinal = 0
-        self._interval: Interval | None = None
-        self._gap: Gap | None = None
-        self._spacing = KeyframeSpacing()
+        self._record = BookRecord(symbol, stream)
+        self.audits = BookAudits(self._record)
         self._writing = 0  # message of the batch being written, for whoever catches an overflow
         self._suspect = ""
         self._reseeding = Reseeding()
-        self._auditing: Auditing | None = None
-        self._audit_ts = 0  # of the last verdict
         self._crossed = CrossedWatch()
-        # Of the interval in force: where the venue's own book began it, and the last proof since.
-        self._seed: Place | None = None
-        self._proof: Proof | None = None
-        self._kept_sequence = -1  # of the venue's newest full book among the rows
-
-    @property
-    def dataset(self) -> str:
-        """The dataset of this stream's changes."""
-        return "l2_updates" if self.stream == "l2" else "l3_events"
 
     @property
     def live(self) -> int:
@@ -135,9 +92,7 @@ class BookStream:
         """
         first = 0
         while first < len(batch):
-            stop = self._reseeding.stop(batch, first)
-            if self._auditing is not None:
-                stop = min(stop, self._auditing.stop(batch, first))
+            stop = min(self._reseeding.stop(batch, first), self.audits.stop(batch, first))
             accepted, actions = self.stitcher.handle_batch(batch, first, stop)
             if not accepted:
                 self.handle(Update(batch, first), output)
@@ -168,63 +123,24 @@ class BookStream:
         """Note that there will be no answer: it may be asked again."""
         self._reseeding.fail()
 
-    def on_audit_asked(self, output: Output) -> None:
-        """Copy the live book, if there is one, and want the venue's to compare it with.
-
-        One at a time: an answer that waits for the stream may be about to prove it silent.
-        """
-        if self._auditing is not None:
-            output.counts["audit_under_way"] += 1
-        elif self._is_covered:
-            assert self._interval is not None
-            self._auditing = Auditing(self.book, Place.at_end_of(self._interval))
-            output.commands.append(AskAudit(self.symbol, self.stream, self._next_ordinal))
-        else:
-            output.counts["audit_uncovered"] += 1
-
     def on_audit_answered(self, answer: Snapshot, output: Output) -> None:
         """Take in the venue's book: it is compared as soon as the stream has reached it."""
-        if self._auditing is None:
-            output.counts["audit_ignored"] += 1
-            return
-        try:
-            why = self._auditing.take(answer)
-        except BookOverflow as error:
-            why = str(error)
-        if why:
-            ts, told = answer.ts_recv, tell_reason(why)
-            self._end_audit(INCONCLUSIVE, ts, output, sequence=answer.sequence, detail=told)
+        self.audits.on_answered(answer, output)
         self._meet_answers(answer.ts_recv, output)
-
-    def on_audit_failed(self, ts: int, why: str, output: Output) -> None:
-        """Note that there will be no book to compare with."""
-        if self._auditing is not None and self._auditing.answer is None:
-            self._end_audit(INCONCLUSIVE, ts, output, detail=tell_reason(why))
 
     def on_check(self, ts: int, output: Output) -> None:
         """Look at the book, at the end of a message, and at the audit that goes on."""
-        if self._is_covered:
-            assert self._interval is not None
-            if self._crossed.look(self.book, Place.at_end_of(self._interval)):
-                crossed = Crossed(self.symbol, self.stream)
-                self._quarantine(ts, crossed, output, "crossed", self._crossed.sound)
-        if (audit := self._auditing) is None:
-            return
-        found = audit.check(self.book.sequence)
-        if found == "silent":
-            assert audit.answer is not None
-            ours, theirs = self.book.sequence, audit.answer.sequence
-            told = tell_reason("the stream is silent")
-            self._end_audit(INCONCLUSIVE, ts, output, sequence=theirs, detail=told)
-            silent = Silent(self.symbol, self.stream, ours, theirs)
+        if self._record.is_covered and self._crossed.look(self.book, self._record.place):
+            crossed = Crossed(self.symbol, self.stream)
+            self._quarantine(ts, crossed, output, "crossed", self._crossed.sound)
+        silent = self.audits.check(ts, self.book.sequence, output)
+        if silent is not None:
             self._quarantine(ts, silent, output, "silent")
             output.commands.append(Resubscribe(self.symbol, self.stream))
-        elif found:
-            self._end_audit(INCONCLUSIVE, ts, output, detail=tell_reason(found))
 
     def write_private(self, batch: UpdateBatch, output: Output) -> None:
         """Write events that take no public sequence: rows without continuity, outside the book."""
-        self._write_rows(batch, 0, len(batch), output)
+        self._write_rows(batch, 0, len(batch), output, is_public=False)
 
     def _is_reseed(self, answer: Snapshot) -> bool:
         """Take a book of a capture for the answer to a re-seed, where one would have been asked.
@@ -244,91 +160,28 @@ class BookStream:
         return left is not None and left < RESEED_LEVELS
 
     @property
-    def _is_covered(self) -> bool:
-        """Whether there is a book in force."""
-        return self._interval is not None and self._interval.is_open
-
-    @property
     def _is_partial(self) -> bool:
         """Whether the book in force knows only some of the venue's levels."""
         return (
-            self._is_covered and isinstance(self.book, L2Book) and self.book.known_left is not None
+            self._record.is_covered
+            and isinstance(self.book, L2Book)
+            and self.book.known_left is not None
         )
 
     def _ask_for_depth(self, output: Output) -> None:
         """Want to know more levels when the touch has come near a bound."""
         if not self._reseeding.wanted and self._is_near_bound and self._is_partial:
             self._reseeding.wanted = True
-            output.commands.append(Reseed(self.symbol, self.stream, self._next_ordinal))
+            output.commands.append(Reseed(self.symbol, self.stream, self._record.next_ordinal))
 
     def _meet_answers(self, ts: int, output: Output) -> None:
         """Do what is due where the stream has reached an answer."""
         self._widen_if_due(ts, output)
-        if self._auditing is not None and self._auditing.is_due:
-            self._compare_books(self._auditing, ts, output)
-
-    def _compare_books(self, audit: Auditing, ts: int, output: Output) -> None:
-        """Compare the copy with the answer it has reached.
-
-        What differs has been wrong since some moment behind the last proof of the contrary. The
-        rows from there stay where they are, and nothing claims any more that they are the book.
-        """
-        answer = audit.answer
-        assert answer is not None
-        self._keep_audit(answer, output)
-        ts = max(ts, answer.ts_recv)
         try:
-            compared, proof = audit.compare()
+            self.audits.compare_if_due(ts, output)
         except BooksDiffer as error:
-            self._end_audit(
-                UNEQUAL, ts, output, sequence=answer.sequence, detail=tell_difference(error)
-            )
-            told = f"{self.symbol} {self.stream}: an audit at sequence {answer.sequence}: {error}"
-            error.args = (told,)
-            self._quarantine(ts, error, output, "drift", self._last_right(error))
-            return
-        except BookOverflow as error:
-            self._end_audit(
-                INCONCLUSIVE, ts, output, sequence=answer.sequence, detail=tell_reason(str(error))
-            )
-            return
-        is_partial = proof.known_bid_from is not None or proof.known_ask_to is not None
-        if is_partial and not compared:
-            why = tell_reason("no level is known to both")
-            self._end_audit(INCONCLUSIVE, ts, output, sequence=answer.sequence, detail=why)
-            return
-        self._end_audit(EQUAL, ts, output, sequence=answer.sequence, compared=compared)
-        interval = self._interval
-        assert interval is not None
-        if proof.place.sequence == interval.sequence_last:
-            # It may stand in a silence, behind the last message; what is known then is covered.
-            interval.ts_to = max(interval.ts_to, self._clock.now)
-            output.touch(interval)
-            proof = replace(proof, place=Place.at_end_of(interval))
-        self._proof = proof
-
-    def _last_right(self, difference: BooksDiffer) -> Place | None:
-        """Return where the book was last proven right in what is wrong now."""
-        if self._proof is not None and self._proof.covers(difference):
-            return self._proof.place
-        return self._seed
-
-    def _end_audit(
-        self,
-        result: str,
-        ts: int,
-        output: Output,
-        *,
-        sequence: int | None = None,
-        compared: int = 0,
-        detail: str | None = None,
-    ) -> None:
-        self._auditing = None
-        self._audit_ts = max(self._clock.advance(ts), self._audit_ts + 1)
-        output.counts[f"audit_{result}"] += 1
-        output.touch(
-            Audited(self.symbol, self.stream, self._audit_ts, sequence, result, compared, detail)
-        )
+            # The rows since then stay where they are, and nothing claims that they are the book.
+            self._quarantine(ts, error, output, "drift", self.audits.last_right(error))
 
     @property
     def _widens_now(self) -> bool:
@@ -338,7 +191,7 @@ class BookStream:
         before it, and there is only one of an ordinal.
         """
         due = self._reseeding.is_due(self.book.sequence)
-        return due and self._spacing.changes > 0
+        return due and self._record.spacing.changes > 0
 
     def _widen_if_due(self, ts: int, output: Output) -> None:
         """Merge the answer to a re-seed once the stream has reached it.
@@ -351,21 +204,19 @@ class BookStream:
         answer, book = self._reseeding.answer, self.book
         assert answer is not None
         assert isinstance(book, L2Book)
-        self._write_audit(answer, output)
+        self._record.write_audit(answer, output)
         try:
             book.widen(self._reseeding.finish(book.sequence))
         except BooksDiffer as error:
             ts = max(ts, answer.ts_recv)
-            self._quarantine(ts, error, output, "drift", self._last_right(error))
+            self._quarantine(ts, error, output, "drift", self.audits.last_right(error))
         except (BookOverflow, JournalTooLong) as error:
             output.incidents.append(f"{self.symbol} {self.stream}: a re-seed is of no use: {error}")
             self._keyframe_if_due(output)
         else:
-            self._write_keyframe(output)
+            self._record.write_keyframe(self.book, output)
             # It may stand in a silence, behind the last message; what is known then is covered.
-            if self._interval is not None:
-                self._interval.ts_to = max(self._interval.ts_to, self._clock.now)
-                output.touch(self._interval)
+            self._record.cover_silence(output)
 
     def _quarantine(
         self,
@@ -385,8 +236,8 @@ class BookStream:
         if self.stitcher.state.value != "down":
             self.stitcher.handle(StreamDown(ts, reason))
         # Decisions that were not carried out are lost, so the ledger goes by what was written.
-        if self._interval is not None and self._interval.is_open:
-            self._end_interval(reason, ts, output, right_until)
+        if self._record.is_covered:
+            self._lose_book(reason, ts, output, right_until)
         self._carry_out(self.stitcher.handle(StreamUp(ts)), output)
 
     def _carry_out(self, actions: list[Action], output: Output) -> None:
@@ -398,13 +249,13 @@ class BookStream:
                     self._write_snapshot(action.snapshot, output)
                 case Audit():
                     if not self._is_reseed(action.snapshot):
-                        self._write_audit(action.snapshot, output)
+                        self._record.write_audit(action.snapshot, output)
                 case WriteGap():
                     self._open_gap(action, output)
                 case HealGap():
-                    self._heal_gap(action, output)
+                    self._record.heal(action.sequence_received, output)
                 case RequestSnapshot():
-                    asked = (self.symbol, self.stream, action.request_id, self._next_ordinal)
+                    asked = (self.symbol, self.stream, action.request_id, self._record.next_ordinal)
                     output.commands.append(RequestBook(*asked))
                 case StartTimer():
                     output.commands.append(ArmTimer(self.symbol, self.stream, action.timer_id))
@@ -413,47 +264,15 @@ class BookStream:
         reason = action.reason
         if reason == "sequence" and self._suspect:
             reason = self._suspect
-        self._end_interval(reason, action.ts_detected, output)
+        self._lose_book(reason, action.ts_detected, output)
 
-    def _end_interval(
+    def _lose_book(
         self, reason: str, ts_detected: int, output: Output, right_until: Place | None = None
     ) -> None:
-        """End the open interval at its last good row, where a gap begins.
-
-        The end of a run is told by the run itself: its gap is written only if the stream comes up
-        again in this run, or by the next run.
-        """
-        interval = self._interval
-        assert interval is not None
-        assert interval.sequence_last is not None
-        if self._auditing is not None:
-            told = tell_reason(f"the book was lost: {reason}")
-            self._end_audit(INCONCLUSIVE, ts_detected, output, detail=told)
-        interval.is_open = False
-        if right_until is not None:
-            right_until.cut(interval)
+        """Lose the book, and all that goes on with it."""
+        self.audits.on_book_lost(ts_detected, reason, output)
         self._reseeding.drop()
-        output.touch(interval)
-        self._gap = Gap(
-            self.symbol,
-            self.stream,
-            interval.ordinal_last,
-            reason,
-            interval.ts_to,
-            self._clock.advance(ts_detected),
-            interval.sequence_last + 1,
-        )
-        if reason not in RUN_ENDS:
-            output.touch(self._gap)
-
-    def _heal_gap(self, action: HealGap, output: Output) -> None:
-        if self._gap is not None:
-            assert self._interval is not None
-            self._gap.ts_to = self._interval.ts_from
-            self._gap.sequence_received = action.sequence_received
-            self._gap.healed_by = "snapshot"
-            output.touch(self._gap)
-            self._gap = None
+        self._record.end(reason, ts_detected, output, right_until)
 
     def _write_snapshot(self, snapshot: Snapshot, output: Output) -> None:
         book = snapshot.payload
@@ -464,81 +283,11 @@ class BookStream:
             self.book.load(book.columns, snapshot.sequence, *bounds)
         else:
             self.book.load(book.columns, snapshot.sequence)
-        known = self._clock.advance(snapshot.ts_recv)
-        entry = FullBook("rest", self._next_ordinal, known, snapshot.sequence)
-        self._next_ordinal += 1
-        rows = full_book_rows(
-            self.symbol,
-            self.stream,
-            book.columns,
-            entry,
-            ts_recv=snapshot.ts_recv,
-            ts_event=book.ts_event,
-            known_bid_from=book.known_bid_from,
-            known_ask_to=book.known_ask_to,
-        )
-        output.rows.append(rows)
-        self._spacing.restart(known)
-        self._interval = Interval(
-            self.symbol,
-            self.stream,
-            entry.ordinal,
-            entry.ordinal,
-            known,
-            known,
-            snapshot.sequence,
-            snapshot.sequence,
-            rows=len(rows),
-        )
-        output.touch(self._interval)
-        self._seed = Place.at_end_of(self._interval)
-        self._proof = None
-        self._kept_sequence = snapshot.sequence
-        self._crossed.restart(self.book, self._seed)
+        self._record.begin(snapshot, output)
+        self.audits.restart()
+        self._crossed.restart(self.book, self._record.place)
         if snapshot.request_id is None and self._is_partial:
             self._reseeding.begin(snapshot.sequence)
-
-    def _write_audit(self, snapshot: Snapshot, output: Output) -> None:
-        """Keep a full book that is not applied: readers compare theirs with it at its sequence."""
-        book = snapshot.payload
-        assert isinstance(book, Book)
-        known = self._clock.advance(snapshot.ts_recv)
-        entry = FullBook("audit", self._next_ordinal - 1, known, snapshot.sequence)
-        self._kept_sequence = snapshot.sequence
-        output.rows.append(
-            full_book_rows(
-                self.symbol,
-                self.stream,
-                book.columns,
-                entry,
-                ts_recv=snapshot.ts_recv,
-                ts_event=book.ts_event,
-                known_bid_from=book.known_bid_from,
-                known_ask_to=book.known_ask_to,
-            )
-        )
-
-    def _keep_audit(self, answer: Snapshot, output: Output) -> None:
-        """Write the answer to an audit, unless a book of the venue's at this sequence stands there.
-
-        A quiet book is audited again and again; its rows would be the same.
-        """
-        if answer.sequence != self._kept_sequence:
-            self._write_audit(answer, output)
-
-    def _write_keyframe(self, output: Output) -> None:
-        assert self._interval is not None
-        known = self._clock.now
-        entry = FullBook("keyframe", self._next_ordinal - 1, known, self.book.sequence)
-        bounds: dict[str, Any] = {}
-        if isinstance(self.book, L2Book):
-            bounds["known_bid_from"] = self.book.known_bid_from
-            bounds["known_ask_to"] = self.book.known_ask_to
-        rows = self.book.rows()
-        output.rows.append(
-            full_book_rows(self.symbol, self.stream, rows, entry, ts_recv=known, **bounds)
-        )
-        self._spacing.restart(known)
 
     def _write_updates(self, action: WriteUpdates, output: Output) -> None:
         batch, first = action.batch, action.first
@@ -562,12 +311,12 @@ class BookStream:
 
         The stop does not depend on how messages were batched: keyframes follow from the changes.
         """
-        days = self._clock.peek(batch.ts_recv[first:last]) // NS_PER_DAY
-        if int(days[0]) != self._spacing.day:
+        days = self._record.clock.peek(batch.ts_recv[first:last]) // NS_PER_DAY
+        if int(days[0]) != self._record.spacing.day:
             return first + 1
         last = first + int(np.searchsorted(days, days[0], "right"))
         last = self._fitting(batch, first, last)
-        rows = self._spacing.rows_left(self.live)
+        rows = self._record.spacing.rows_left(self.live)
         enough = int(np.searchsorted(batch.row_start, batch.row_start[first] + rows, "left"))
         return min(last, max(first + 1, enough))
 
@@ -591,55 +340,23 @@ class BookStream:
     def _keyframe_if_due(self, output: Output) -> None:
         if self._widens_now:
             return  # the merge writes one
-        if self._spacing.is_due(self._clock.now, self.live):
-            self._write_keyframe(output)
+        if self._record.spacing.is_due(self._record.clock.now, self.live):
+            self._record.write_keyframe(self.book, output)
 
-    def _write_rows(self, batch: UpdateBatch, first: int, last: int, output: Output) -> None:
-        """Write whole messages, apply them to the live book, extend the interval."""
+    def _write_rows(
+        self, batch: UpdateBatch, first: int, last: int, output: Output, *, is_public: bool = True
+    ) -> None:
+        """Write whole messages; public ones are applied to the live book."""
         begin, end = int(batch.row_start[first]), int(batch.row_start[last])
-        counts = np.diff(batch.row_start[first : last + 1])
-        ts_recv = batch.ts_recv[first:last]
-        known_by_message = self._clock.advance_all(ts_recv)
         source = batch.rows
         assert isinstance(source, dict)
         columns: dict[str, Any] = {name: values[begin:end] for name, values in source.items()}
         columns["sequence"] = batch.sequence[begin:end]
-        columns["sequence_end"] = np.repeat(batch.sequence_end[first:last], counts)
-        public = self.stream == "l2" or columns["kind"][0] not in {"stop", "activate"}
-        if public:
-            self.book.apply(columns)
+        ends = np.repeat(batch.sequence_end[first:last], np.diff(batch.row_start[first : last + 1]))
+        columns["sequence_end"] = ends
+        if is_public:
+            self.book.apply(columns)  # may overflow, so before any row
             self._reseeding.record(columns["sequence"], columns)
-        known = np.repeat(known_by_message, counts)
-        columns["ts_recv"] = np.repeat(ts_recv, counts)
-        columns["held_ns"] = known - columns["ts_recv"]
-        columns["ordinal"] = np.arange(
-            self._next_ordinal, self._next_ordinal + end - begin, dtype=np.int64
-        )
-        if self.stream == "l2":
-            columns["sequence_start"] = np.repeat(batch.sequence_start[first:last], counts)
-            columns["is_last"] = last_flags(counts)
-        if public and self._auditing is not None:
-            self._auditing.record(columns, columns["sequence_end"], known)
-        if self.stream == "l3":
-            del columns["sequence_end"]
-        self._next_ordinal += end - begin
-        self._spacing.changes += end - begin
-        output.rows.append(Rows(self.dataset, self.symbol, self.stream, columns, known))
-        if public and self._interval is not None:
-            self._extend(self._interval, known, batch, first, last, output)
-
-    def _extend(
-        self,
-        interval: Interval,
-        known: Int64Array,
-        batch: UpdateBatch,
-        first: int,
-        last: int,
-        output: Output,
-    ) -> None:
-        interval.ordinal_last = self._next_ordinal - 1
-        interval.ts_to = int(known[-1])
-        interval.sequence_last = int(batch.sequence_end[last - 1])
-        interval.messages += last - first
-        interval.rows += len(known)
-        output.touch(interval)
+        known = self._record.write_changes(columns, batch, first, last, output, is_public=is_public)
+        if is_public:
+            self.audits.record(columns, ends, known)

@@ -8,7 +8,7 @@ as it has been so since the exchange's own answer began it.
 from __future__ import annotations
 
 from recorder.book import L2Book, L3Book
-from recorder.pipeline.auditing import Place
+from recorder.pipeline.book_record import Place
 
 # Looks in a row, five seconds apart.
 CROSSED_LOOKS = 2

@@ -168,6 +168,9 @@ class Gap:
     healed_by: str | None = None
 
 
+# Ends that are no loss: what stands between two runs is settled when the next one begins.
+RUN_ENDS = frozenset({"stopped", "crashed", "source"})
+
 EQUAL, UNEQUAL, INCONCLUSIVE = "equal", "unequal", "inconclusive"
 AUDIT_RESULTS = (EQUAL, UNEQUAL, INCONCLUSIVE)
 

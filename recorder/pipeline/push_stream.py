@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from recorder.pipeline.book_stream import RUN_ENDS
 from recorder.pipeline.decode import Scales, check_int64, check_texts, parse_optional
 from recorder.pipeline.known_clock import KnownClock
-from recorder.pipeline.output import NO_TIME, Gap, Interval, Output, Rows
+from recorder.pipeline.output import NO_TIME, RUN_ENDS, Gap, Interval, Output, Rows
 from schemas.datasets import DATASETS, MARKET_SNAPSHOT_TEXTS
 from schemas.kucoin.market import Ticker
 

@@ -148,7 +148,8 @@ class Streams:
     def audit_asked(self, key: Key, output: Output) -> None:
         """Note that a book is to be compared with the venue's, behind what came before."""
         self.stitch(key, output)
-        self.book(key).on_audit_asked(output)
+        book = self.book(key)
+        book.audits.on_asked(book.book, output)
 
     def audit_answered(self, key: Key, answer: Snapshot, output: Output) -> None:
         """Hand over the venue's book of an audit."""
@@ -158,7 +159,7 @@ class Streams:
     def audit_failed(self, key: Key, ts: int, why: str, output: Output) -> None:
         """Note that an audit will not be answered."""
         self.stitch(key, output)
-        self.book(key).on_audit_failed(ts, why, output)
+        self.book(key).audits.on_failed(ts, why, output)
 
     def check(self, ts: int, output: Output) -> None:
         """Look at every book, each at the end of a message."""

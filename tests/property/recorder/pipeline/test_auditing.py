@@ -241,7 +241,7 @@ def test_a_corrupted_live_book_is_found_by_the_next_audit(
     assert book.stitcher.book_valid
     if not _corrupt(book.book):
         return
-    before = book._seed
+    before = book.audits._seed
     stops("decision", what=AUDIT, symbol=symbol, stream=stream)
     fields = {"symbol": symbol, "stream": stream, "purpose": AUDIT}
     sequence = book.book.sequence

@@ -1,4 +1,4 @@
-"""Audits line by line: what is compared when, what is concluded, and what the record takes back."""
+"""Audits line by line: what is compared when, and what is concluded."""
 
 from __future__ import annotations
 
@@ -10,52 +10,14 @@ import pytest
 from recorder.pipeline.auditing import CHANGES_MAX, CHECKS_MAX, SILENT_CHECKS
 from recorder.pipeline.output import AskAudit, Audited, RequestBook, Resubscribe
 from recorder.pipeline.pipeline import Pipeline
-from recorder.raw_line import AUDIT, CHECK, RawLine
+from recorder.raw_line import AUDIT, RawLine
 from schemas.kucoin.control import Control, Subscription, format_control
 from schemas.kucoin.market import L3Event, format_l3_event
 from schemas.kucoin.rest import BookAnswer, format_book
-from tests.support.classic_shell import SYMBOL, URL, ClassicShell, book
+from tests.support.audit_lines import answer, check, corrupt, decide, verdicts, why
+from tests.support.classic_shell import SYMBOL, ClassicShell, book
 from tests.support.market_log import PROFILE, RUN, T0
 from tests.support.pipeline_rows import Made
-
-S = 1_000_000_000
-
-
-def decide(shell: Any, stream: str = "l2") -> list[object]:
-    """Let the book be copied."""
-    return shell.line("decision", what=AUDIT, symbol=SYMBOL, stream=stream)
-
-
-def answer(shell: ClassicShell, body: bytes) -> list[object]:
-    """Answer an audit of level 2."""
-    fields = {"symbol": SYMBOL, "stream": "l2", "purpose": AUDIT}
-    return shell.line("rest_answer", body, url=URL, **fields)
-
-
-def check(shell: Any, times: int = 1) -> list[object]:
-    """Look at every book."""
-    commands: list[object] = []
-    for _ in range(times):
-        shell.ts += 5 * S
-        commands += shell.line("decision", what=CHECK)
-    return commands
-
-
-def verdicts(shell: Any) -> list[tuple[str, int | None, int]]:
-    """Return what became of each audit."""
-    return [(a.result, a.sequence, a.compared) for a in shell.made.entries(Audited)]
-
-
-def why(shell: Any) -> str:
-    """Return the reason of the last audit."""
-    return str(orjson.loads(shell.made.entries(Audited)[-1].detail)["why"])
-
-
-def corrupt(shell: Any, stream: str = "l2", price: int = 100, size: int = 77) -> None:
-    """Change a size in the live book, behind everybody's back."""
-    live = shell.made.pipeline._streams.book((SYMBOL, stream)).book
-    assert live._bids[price] != size
-    live._bids[price] = size
 
 
 def test_an_answer_at_our_sequence_is_compared_at_once_and_kept() -> None:
@@ -66,17 +28,6 @@ def test_an_answer_at_our_sequence_is_compared_at_once_and_kept() -> None:
     assert {(row["sequence"], row["ordinal"]) for row in shell.books("audit")} == {(101, 1)}
     (interval,) = shell.made.intervals()
     assert interval.ts_to == shell.ts, "the silence up to the answer is proven"
-
-
-def test_the_same_book_is_not_kept_twice() -> None:
-    shell = ClassicShell().synced()
-    for _ in range(3):
-        decide(shell)
-        answer(shell, book(101))
-    assert verdicts(shell) == [("equal", 101, 40)] * 3
-    assert len(shell.books("audit")) == 40
-    stamps = [audit.ts for audit in shell.made.entries(Audited)]
-    assert len(set(stamps)) == 3
 
 
 def test_an_answer_older_than_the_copy_says_nothing() -> None:
@@ -145,68 +96,6 @@ def test_a_corrupted_book_is_found_marked_and_healed() -> None:
     assert (gap.healed_by, gap.sequence_received) == ("snapshot", 103)
 
 
-def test_the_record_takes_back_no_more_than_since_the_last_proof() -> None:
-    shell = ClassicShell().synced()
-    shell.update(102, 102, bids=[("99", "3", 102)])
-    shell.update(103, 103, bids=[("99", "1", 103)])
-    decide(shell)
-    shell.update(104, 104, bids=[("97", "1", 104)])
-    answer(shell, book(103))
-    assert verdicts(shell) == [("equal", 103, 40)]
-    shell.update(105, 105, bids=[("96", "1", 105)])
-    corrupt(shell)
-    decide(shell)
-    answer(shell, book(105))
-    (gap,), (interval,) = shell.made.gaps(), shell.made.intervals()
-    assert (gap.sequence_expected, gap.ordinal_from) == (104, 3)
-    assert (interval.ordinal_last, interval.messages, interval.rows) == (3, 3, 43)
-
-
-def test_what_the_last_proof_did_not_reach_may_have_been_wrong_before_it() -> None:
-    shell = ClassicShell().synced()
-    decide(shell)
-    answer(shell, book(101, top=100, bids=20))
-    shell.update(102, 102, bids=[("85", "0", 102)])
-    decide(shell)
-    body = format_book(
-        BookAnswer(
-            102,
-            None,
-            [(str(100 - n), "1") for n in range(21) if n != 15],
-            [(str(101 + n), "1") for n in range(20)],
-        )
-    )
-    # The second comparison is cut off at 81 by what we know, as the first was.
-    answer(shell, body)
-    assert [verdict[0] for verdict in verdicts(shell)] == ["equal", "equal"]
-    corrupt(shell, price=90)
-    stream = shell.made.pipeline._streams.book((SYMBOL, "l2"))
-    stream._proof = type(stream._proof)(stream._proof.place, (95, 0), (110, 0))
-    decide(shell)
-    answer(shell, body)
-    (gap,) = shell.made.gaps()
-    assert gap.sequence_expected == 101
-
-
-@pytest.mark.parametrize(("deeper", "expected"), [(97, 103), (90, 101)])
-def test_a_difference_behind_another_may_be_the_older_one(deeper: int, expected: int) -> None:
-    """The one at the touch is since the last proof; the other lies where that did not reach."""
-    shell = ClassicShell().synced()
-    shell.update(102, 102, bids=[("99", "1", 102)])
-    decide(shell)
-    answer(shell, book(102))
-    assert verdicts(shell) == [("equal", 102, 40)]
-    shell.update(103, 103, bids=[("99", "1", 103)])
-    corrupt(shell, price=100)
-    corrupt(shell, price=deeper)
-    stream = shell.made.pipeline._streams.book((SYMBOL, "l2"))
-    stream._proof = type(stream._proof)(stream._proof.place, (95, 0), (110, 0))
-    decide(shell)
-    answer(shell, book(103))
-    (gap,) = shell.made.gaps()
-    assert gap.sequence_expected == expected
-
-
 def test_beyond_the_known_depth_nothing_is_compared() -> None:
     shell = ClassicShell().synced()
     shell.update(102, 102, bids=[("50", "5", 102)])
@@ -214,60 +103,6 @@ def test_beyond_the_known_depth_nothing_is_compared() -> None:
     decide(shell)
     answer(shell, book(102))
     assert verdicts(shell) == [("equal", 102, 40)]
-
-
-def test_books_that_know_nothing_in_common_prove_nothing() -> None:
-    shell = ClassicShell().synced()
-    for n in range(20):
-        shell.update(102 + n, 102 + n, bids=[(str(100 - n), "0", 102 + n)])
-    for n in range(20):
-        shell.update(122 + n, 122 + n, asks=[(str(101 + n), "0", 122 + n)])
-    decide(shell)
-    sides = [[(str(base + n), "1") for n in range(20)] for base in (1, 200)]
-    answer(shell, format_book(BookAnswer(141, None, *sides)))
-    assert verdicts(shell) == [("inconclusive", 141, 0)]
-    assert why(shell) == "no level is known to both"
-
-
-def test_without_a_book_nothing_is_asked() -> None:
-    shell = ClassicShell()
-    shell.update(101, 101, bids=[("100", "1", 101)])
-    assert decide(shell) == []
-    assert shell.made.pipeline.counts["audit_uncovered"] == 1
-    answer(shell, book(101))
-    assert shell.made.pipeline.counts["audit_ignored"] == 1
-    assert verdicts(shell) == []
-
-
-def test_an_answer_that_fails_or_cannot_be_read_ends_the_audit() -> None:
-    shell = ClassicShell().synced()
-    decide(shell)
-    fields = {"url": URL, "symbol": SYMBOL, "stream": "l2", "purpose": AUDIT}
-    shell.line("rest_failure", error="no answer in time", **fields)
-    assert why(shell) == "no answer in time"
-    decide(shell)
-    answer(shell, b'{"code":"200000","data":{}}')
-    assert why(shell) == "the answer cannot be used"
-    assert [result for result, *_ in verdicts(shell)] == ["inconclusive"] * 2
-
-
-def test_of_a_book_there_is_one_audit_at_a_time() -> None:
-    shell = ClassicShell().synced()
-    decide(shell)
-    shell.update(102, 102, bids=[("98", "1", 102)])
-    assert decide(shell) == []
-    answer(shell, book(101))
-    assert verdicts(shell) == [("equal", 101, 40)]
-    assert shell.made.pipeline.counts["audit_under_way"] == 1
-
-
-def test_a_book_that_is_lost_meanwhile_ends_the_audit() -> None:
-    shell = ClassicShell().synced()
-    decide(shell)
-    shell.update(103, 103, bids=[("100", "1", 103)])
-    assert why(shell) == "the book was lost: sequence"
-    (gap,) = shell.made.gaps()
-    assert gap.reason == "sequence"
 
 
 def test_too_many_changes_before_the_answer_end_it() -> None:
