@@ -15,11 +15,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from recorder.api_key import load_api_key
+from recorder.api_key import ApiKey, load_api_key
 from recorder.clock import monotonic_ns, wall_ns
 from recorder.config import Config
 from recorder.disk_policy import TELL_AGAIN_S
-from recorder.errors import RecorderError
+from recorder.errors import RecorderError, VenueUnreachable
 from recorder.health.app import Commands, make_app
 from recorder.health.monitor import Monitor, Subject
 from recorder.health.status import STOPPING
@@ -28,6 +28,7 @@ from recorder.logs import Log, get_log
 from recorder.raw_line import RawLine
 from recorder.rest_log import LoggedRest
 from recorder.startup import Greeting, greet_venue
+from recorder.storage.disk import disk
 from recorder.storage.known_symbols import known_symbols
 from recorder.storage.last_trades import LastTrades, last_trades
 from recorder.storage.room import is_disk_full
@@ -38,6 +39,7 @@ from recorder.transport.notify import READY, STOPPING_NOW, WATCHDOG, Notifier
 from recorder.transport.rate_limit import open_budgets
 from recorder.transport.rest import RestClient
 from recorder.transport.session import open_session
+from schemas.archive_layout import CATALOG_DB
 
 STATUS_EVERY_S = 10.0
 # A whole archive opens in less; minutes of a busy market do not.
@@ -123,6 +125,7 @@ class _Daemon:
         self._live: Live | None = None
         self._reloads: set[asyncio.Task[None]] = set()
         self._told_full_at = float("-inf")
+        self._key: ApiKey | None = None
 
     async def run(self, for_s: float | None, status_every_s: float) -> None:
         """Answer, ask, open, record, close."""
@@ -159,7 +162,7 @@ class _Daemon:
         config = self._config
         first_lines: list[RawLine] = []
         async with open_session() as session:
-            key = load_api_key(config)
+            self._key = key = load_api_key(config)
             limits = self._profile.limits
             budgets = open_budgets(limits)
             client = RestClient(
@@ -168,16 +171,7 @@ class _Daemon:
             while True:
                 first_lines.clear()
                 started = (wall_ns(), monotonic_ns())
-                greeting = await self._unless_stopped(
-                    greet_venue(
-                        LoggedRest(client, first_lines.append),
-                        client,
-                        config,
-                        key,
-                        known_symbols(config.archive),
-                        self._log,
-                    )
-                )
+                greeting = await self._greet(LoggedRest(client, first_lines.append), client, worker)
                 if greeting is None:
                     return
                 tape = await self._open(worker)
@@ -190,15 +184,7 @@ class _Daemon:
             plan = Plan(self._profile, config.venue.topics_per_connection)
             plan.change(greeting.symbols, config.venue.streams)
             self._log = self._log.bind(run_id=tape.run_id)
-            for run in tape.recovered:
-                self._log.warning(
-                    "a crashed run was finished from its raw log",
-                    crashed_run_id=run.run_id,
-                    lines=run.lines,
-                    checkpoint_lines=run.checkpoint_lines,
-                    torn_bytes_cut=run.bytes_cut,
-                    **({"damage": run.damage} if run.damage else {}),
-                )
+            self._tell_recovered(tape)
             run_start = RawLine("run_start", *started, fields=self._start_fields(tape, greeting))
             live = Live(
                 config, greeting, plan, session, client, worker, appender, tape, self._monitor,
@@ -217,6 +203,37 @@ class _Daemon:
                 self._monitor.phase = STOPPING
                 self._notifier.say(STOPPING_NOW, status="publishing what is open")
                 await self._patiently(live.close(reason))
+
+    async def _greet(
+        self, rest: LoggedRest, client: RestClient, worker: ThreadPoolExecutor
+    ) -> Greeting | None:
+        """Ask the venue what there is to know before a run begins; None when stopped meanwhile."""
+        config = self._config
+        try:
+            return await self._unless_stopped(
+                greet_venue(
+                    rest, client, config, self._key, known_symbols(config.archive), self._log
+                )
+            )
+        except VenueUnreachable:
+            # What a crash left needs no exchange, and whoever reads shall not wait for one.
+            if disk().is_file(config.archive / CATALOG_DB):
+                tape = await self._open(worker)
+                if tape is not None:
+                    self._tell_recovered(tape)
+                    await asyncio.get_running_loop().run_in_executor(worker, tape.abandon)
+            raise
+
+    def _tell_recovered(self, tape: Tape) -> None:
+        for run in tape.recovered:
+            self._log.warning(
+                "a crashed run was finished from its raw log",
+                crashed_run_id=run.run_id,
+                lines=run.lines,
+                checkpoint_lines=run.checkpoint_lines,
+                torn_bytes_cut=run.bytes_cut,
+                **({"damage": run.damage} if run.damage else {}),
+            )
 
     async def _open_control(self, server: HttpServer) -> None:
         if not self._config.archive.is_dir():
