@@ -28,9 +28,10 @@ from recorder.storage.open_parts import RollRules
 from recorder.storage.raw_log import SEGMENT_NS, RawLogWriter, list_segments, segment_content
 from recorder.storage.replaced_files import remove_replaced
 from tests.simulation.archive import Archive
-from tests.simulation.rebuilt import rebuilt_equal
-from tests.simulation.disk import KILLED, POWER_LOSS, SimulatedDisk
+from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import Crashed
+from tests.simulation.rebuilt import rebuilt_equal
+from tests.simulation.troubles import KILLED, POWER_LOSS
 from tests.support.market_log import RUN, Story, market_log, split_batches
 
 RECORDER = Path(recording.__file__).parent

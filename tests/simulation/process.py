@@ -27,11 +27,12 @@ from recorder.errors import RecorderError
 from recorder.recording import Recording
 from recorder.storage.disk import use_disk
 from recorder.tape import open_tape
-from tests.simulation.disk import KILLED, SimulatedDisk
+from tests.simulation.disk import SimulatedDisk
 from tests.simulation.loop import Crashed, VirtualClock, VirtualLoop
 from tests.simulation.network import Venue
 from tests.simulation.session import SimulatedSession
 from tests.simulation.sockets import SimulatedSocket
+from tests.simulation.troubles import KILLED
 
 STOPPED, CRASHED, FAILED = "stopped", "crashed", "failed"
 JOBS = {"instruments", "status"}

@@ -11,13 +11,14 @@ from pathlib import Path
 from recorder.config import Config
 from schemas.kucoin.profiles import profile_named
 from tests.simulation.archive import Archive
-from tests.simulation.disk import KILLED, POWER_LOSS, SimulatedDisk, Troubles
+from tests.simulation.disk import SimulatedDisk
 from tests.simulation.faults import OF_THE_MEMORY, Faults, draw_rates
 from tests.simulation.loop import VirtualClock
 from tests.simulation.market import REFUSED, SYMBOLS
 from tests.simulation.memory import STREAM_OF, Spoilt, is_the_venues, live_books, spoil
 from tests.simulation.network import Venue
 from tests.simulation.process import STOPPED, Life, Process, Surroundings
+from tests.simulation.troubles import KILLED, POWER_LOSS, Troubles
 
 # 2026-11-22T10:00:00Z, and half a minute before that day ends.
 MORNING_NS, NIGHT_NS = 1_795_341_600_000_000_000, 1_795_391_970_000_000_000
