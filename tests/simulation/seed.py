@@ -13,6 +13,7 @@ from schemas.kucoin.profiles import profile_named
 from tests.simulation.archive import Archive
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.faults import OF_THE_MEMORY, Faults, draw_rates
+from tests.simulation.limits import TIGHT, WIDE, Limits, in_force
 from tests.simulation.loop import VirtualClock
 from tests.simulation.market import REFUSED, SYMBOLS
 from tests.simulation.memory import STREAM_OF, Spoilt, is_the_venues, live_books, spoil
@@ -49,6 +50,7 @@ class Plan:
     ends: tuple[str, ...]
     last_end: str
     audit_interval_s: int
+    limits: Limits
 
 
 @dataclass
@@ -115,12 +117,19 @@ def plan_of(seed: int) -> Plan:
         tuple(ends),
         draw.choice(("clean", "clean", KILLED, POWER_LOSS)),
         audit_s,
+        TIGHT if draw.random() < 0.4 else WIDE,
     )
 
 
 @cache
 def _config(
-    profile: str, commit_ms: int, topics: int, rotate_after_s: int, refuses: bool, audit_s: int
+    profile: str,
+    commit_ms: int,
+    topics: int,
+    rotate_after_s: int,
+    refuses: bool,
+    audit_s: int,
+    held: int,
 ) -> Config:
     symbols = [*SYMBOLS, REFUSED.symbol] if refuses else list(SYMBOLS)
     return Config.model_validate(
@@ -137,6 +146,7 @@ def _config(
             },
             "raw_log": {"commit_interval_ms": commit_ms, "commit_bytes": 16_384},
             "parts": {"roll_interval_s": 45, "rows_min": 150},
+            "stitch": {"buffer_updates_max": held},
             "audit": {"interval_s": audit_s, "rest_share": 0.5},
             "instruments": {"interval_s": 60},
             "http": {"listen": ""},
@@ -177,14 +187,17 @@ class Seed:
         played, plan = self.played, self.plan
         config = _config(
             plan.profile, plan.commit_ms, plan.topics_per_connection, plan.rotate_after_s,
-            plan.refuses_symbol, plan.audit_interval_s,
+            plan.refuses_symbol, plan.audit_interval_s, plan.limits.held,
         )  # fmt: skip
         while not self._is_over:
             if len(played.lives) == PROCESSES_MAX:
                 played.violations.append(f"{PROCESSES_MAX} processes did not bring it to its end")
                 break
             process = Process(self._around, len(played.lives) + 1, config)
-            life = process.live(self._meanwhile, refuses_symbol=plan.refuses_symbol)
+            broken: list[str] = []
+            with in_force(plan.limits, broken):
+                life = process.live(self._meanwhile, refuses_symbol=plan.refuses_symbol)
+            played.violations += [f"process {life.number}: {what}" for what in broken]
             played.lives.append(life)
             self._note_replayed(process)
             if life.why == POWER_LOSS:
