@@ -18,6 +18,7 @@ from recorder.clock import stamp_line
 from recorder.logs import Log
 from recorder.pipeline.output import AskAudit
 from recorder.pipeline.routes import Key
+from recorder.questions import Questions
 from recorder.raw_line import AUDIT, CHECK, RawLine
 from recorder.rest_log import LoggedRest
 from recorder.transport.rest import RestFailed
@@ -86,7 +87,8 @@ class Auditor:
 
     Attributes
     ----------
-    rules : AuditRules   in force from the next second on
+    rules : AuditRules         in force from the next second on
+    crashed : asyncio.Future   fails when a question ended by a mistake of ours; else never done
     """
 
     def __init__(
@@ -116,34 +118,34 @@ class Auditor:
         self._books: dict[Key, _Book] = {}
         self._allowance = {PUBLIC: 0.0, PRIVATE: 0.0}
         self._turns = {PUBLIC: asyncio.Lock(), PRIVATE: asyncio.Lock()}
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asked_for: set[Key] = set()
+        self._questions = Questions(AUDIT, self._serve)
+        self.crashed = self._questions.crashed
         self._unheard: dict[Key, float] = {}  # decisions, since when
 
     async def run(self) -> None:
-        """Decide for ever; cancelling it gives up what has not been answered."""
+        """Decide for ever."""
         loop = asyncio.get_running_loop()
         ticked = checked = loop.time()
-        try:
-            while True:
-                await asyncio.sleep(min(TICK_S, self.rules.check_s))
-                now = loop.time()
-                if now - checked >= self.rules.check_s:
-                    checked = now
-                    self._append(stamp_line("decision", {"what": CHECK}))
-                self.decide(now, now - ticked)
-                ticked = now
-        finally:
-            for task in self._asking:
-                task.cancel()
-            await asyncio.gather(*self._asking, return_exceptions=True)
+        while True:
+            await asyncio.sleep(min(TICK_S, self.rules.check_s))
+            now = loop.time()
+            if now - checked >= self.rules.check_s:
+                checked = now
+                self._append(stamp_line("decision", {"what": CHECK}))
+            self.decide(now, now - ticked)
+            ticked = now
+
+    async def stop(self) -> None:
+        """Give up everything not answered yet."""
+        await self._questions.stop()
 
     def ask(self, command: AskAudit) -> None:
         """Ask for the book of an audit, behind everything else and one at a time."""
         key = (command.symbol, command.stream)
         self._unheard.pop(key, None)
-        task = asyncio.create_task(self._ask(key))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._asked_for.add(key)
+        self._questions.begin(key)
 
     def decide(self, now: float, passed_s: float) -> None:
         """Begin the audits that are due and that the budget allows.
@@ -165,7 +167,7 @@ class Auditor:
         self._unheard = {k: since for k, since in self._unheard.items() if now - since < UNHEARD_S}
         due = [(self._urgency(book, now), key) for key, book in self._books.items()]
         for urgency, key in sorted(due, reverse=True):
-            is_full = len(self._asking) >= WAITING_MAX or len(self._unheard) >= UNHEARD_MAX
+            is_full = self._questions.under_way >= WAITING_MAX or len(self._unheard) >= UNHEARD_MAX
             if urgency < 1.0 or is_full:
                 return
             source, path = self._source(key)
@@ -213,11 +215,17 @@ class Auditor:
         assert source is not None, "a stream without a book is not audited"
         return source, source.path.format(symbol=quote(symbol, safe=""))
 
+    async def _serve(self, key: Key) -> None:
+        while key in self._asked_for:
+            await self._ask(key)
+
     async def _ask(self, key: Key) -> None:
         source, path = self._source(key)
         symbol, stream = key
         async with self._turns[_pool(source)]:
             await self._rest.wait_turn(path, signed=source.signed, rank=lambda: RANK)
+            # Taken only now: an audit begun while this waited is answered by it, too.
+            self._asked_for.discard(key)
             try:
                 await self._rest.ask_now(
                     path, signed=source.signed, symbol=symbol, stream=stream, purpose=AUDIT

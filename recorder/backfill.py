@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 from recorder.logs import Log
 from recorder.pipeline.output import Backfill
+from recorder.questions import Questions, Spacing
 from recorder.raw_line import BACKFILL
 from recorder.rest_log import LoggedRest
-from recorder.transport.rate_limit import Backoff
 from recorder.transport.rest import RestFailed
 from schemas.kucoin.profile import Profile
 
@@ -48,53 +48,27 @@ class Backfills:
     def __init__(self, rest: LoggedRest, profile: Profile, draw: random.Random, log: Log) -> None:
         self._rest = rest
         self._profile = profile
-        self._draw = draw
         self._log = log
         self._wanted: set[str] = set()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._backoffs: dict[str, Backoff] = {}
-        self._answered: dict[str, float] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._spacing = Spacing[str](RETRY_FIRST_S, RETRY_CAP_S, RETRY_MEMORY_S, draw)
+        self._questions = Questions(BACKFILL, self._serve)
+        self.crashed = self._questions.crashed
 
     def request(self, command: Backfill) -> None:
         """Ask as soon as allowed; of a symbol one question is on its way at a time."""
-        symbol = command.symbol
-        self._wanted.add(symbol)
-        if symbol not in self._tasks:
-            task = asyncio.create_task(self._serve(symbol), name=f"backfill {symbol}")
-            task.add_done_callback(self._note_crash)
-            self._tasks[symbol] = task
+        self._wanted.add(command.symbol)
+        self._questions.begin(command.symbol)
 
     async def stop(self) -> None:
         """Give up everything not answered yet."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.crashed.cancel()
-
-    def _note_crash(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) and not self.crashed.done():
-            self.crashed.set_exception(error)
+        await self._questions.stop()
 
     async def _serve(self, symbol: str) -> None:
-        try:
-            while symbol in self._wanted:
-                await asyncio.sleep(self._delay_s(symbol))
-                async with self._turns:
-                    await self._ask(symbol)
-        finally:
-            del self._tasks[symbol]
-
-    def _delay_s(self, symbol: str) -> float:
-        """Return how long a question waits: nothing, unless it repeats one just answered."""
-        backoff = self._backoffs.setdefault(symbol, Backoff(RETRY_FIRST_S, RETRY_CAP_S, self._draw))
-        now = asyncio.get_running_loop().time()
-        if now - self._answered.get(symbol, float("-inf")) > RETRY_MEMORY_S:
-            backoff.reset()
-            return 0.0
-        return backoff.next_s()
+        while symbol in self._wanted:
+            await asyncio.sleep(self._spacing.delay_s(symbol))
+            async with self._turns:
+                await self._ask(symbol)
 
     async def _ask(self, symbol: str) -> None:
         path = self._profile.histories_path.format(symbol=quote(symbol, safe=""))
@@ -108,4 +82,4 @@ class Backfills:
             log.warning("missed trades not obtained, asking again", problem=failure.problem)
         else:
             log.debug("last trades obtained")
-        self._answered[symbol] = asyncio.get_running_loop().time()
+        self._spacing.note_answered(symbol)

@@ -20,9 +20,9 @@ from urllib.parse import quote
 
 from recorder.logs import Log
 from recorder.pipeline.output import RequestBook, Reseed
+from recorder.questions import Questions, Spacing
 from recorder.raw_line import RESEED
 from recorder.rest_log import LoggedRest
-from recorder.transport.rate_limit import Backoff
 from recorder.transport.rest import RestFailed
 from schemas.kucoin.profile import BookSource, Profile
 
@@ -64,16 +64,14 @@ class BookRequests:
         self._rest = rest
         self._profile = profile
         self._signed = signed
-        self._draw = draw
         self._log = log
         self._wanted: dict[Key, RequestBook] = {}
         self._deeper: dict[Key, Reseed] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
         # Set when a stream comes to want a book: a re-seed that waits then lets it go first.
         self._seed_wanted: dict[Key, asyncio.Event] = {}
-        self._backoffs: dict[tuple[Key, str], Backoff] = {}
-        self._answered: dict[tuple[Key, str], float] = {}
-        self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._spacing = Spacing[tuple[Key, str]](RETRY_FIRST_S, RETRY_CAP_S, RETRY_MEMORY_S, draw)
+        self._questions = Questions("book", self._serve)
+        self.crashed = self._questions.crashed
 
     @property
     def waiting(self) -> int:
@@ -93,44 +91,30 @@ class BookRequests:
                 self._seed_wanted[key].set()
         else:
             self._deeper[key] = command
-        if key not in self._tasks:
-            task = asyncio.create_task(self._serve(key), name=f"book {key[0]} {key[1]}")
-            task.add_done_callback(self._note_crash)
-            self._tasks[key] = task
+        self._questions.begin(key)
 
     async def stop(self) -> None:
         """Give up everything not answered yet."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.crashed.cancel()
-
-    def _note_crash(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) and not self.crashed.done():
-            self.crashed.set_exception(error)
+        await self._questions.stop()
 
     async def _serve(self, key: Key) -> None:
-        try:
-            while True:
-                if key in self._wanted:
-                    await self._serve_seed(key)
-                elif key in self._deeper:
-                    await self._serve_reseed(key)
-                else:
-                    return
-        finally:
-            del self._tasks[key]
+        while True:
+            if key in self._wanted:
+                await self._serve_seed(key)
+            elif key in self._deeper:
+                await self._serve_reseed(key)
+            else:
+                return
 
     async def _serve_seed(self, key: Key) -> None:
-        await asyncio.sleep(self._delay_s(key, SEED))
+        await asyncio.sleep(self._spacing.delay_s((key, SEED)))
         await self._wait_turn(key)
         await self._ask_seed(key)
 
     async def _serve_reseed(self, key: Key) -> None:
         wanted = self._seed_wanted[key] = asyncio.Event()
         try:
-            async with asyncio.timeout(self._delay_s(key, RESEED)):
+            async with asyncio.timeout(self._spacing.delay_s((key, RESEED))):
                 await wanted.wait()
                 return
         except TimeoutError:
@@ -159,16 +143,6 @@ class BookRequests:
         reseed = self._deeper.get(key)
         return 2, 0 if reseed is None else -reseed.traffic
 
-    def _delay_s(self, key: Key, purpose: str) -> float:
-        """Return how long a question waits: nothing, unless it repeats one just answered."""
-        place = (key, purpose)
-        backoff = self._backoffs.setdefault(place, Backoff(RETRY_FIRST_S, RETRY_CAP_S, self._draw))
-        now = asyncio.get_running_loop().time()
-        if now - self._answered.get(place, float("-inf")) > RETRY_MEMORY_S:
-            backoff.reset()
-            return 0.0
-        return backoff.next_s()
-
     def _source(self, key: Key) -> tuple[BookSource, str]:
         """Return where the book of a stream is asked, and the path for its symbol."""
         symbol, stream = key
@@ -188,4 +162,4 @@ class BookRequests:
             log.warning("book not obtained, asking again", problem=failure.problem)
         else:
             log.debug("book obtained")
-        self._answered[key, purpose] = asyncio.get_running_loop().time()
+        self._spacing.note_answered((key, purpose))

@@ -280,7 +280,9 @@ class Collector:
         """Wait until a task of ours ends, which only a mistake of ours brings about; raise it."""
         assert self._books is not None
         assert self._trades is not None
-        ends = {self._crashed, self._books.crashed, self._trades.crashed}
+        assert self._auditor is not None
+        asking = (self._books, self._trades, self._auditor)
+        ends = {self._crashed, *(questions.crashed for questions in asking)}
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in done:
             end.result()
@@ -290,9 +292,9 @@ class Collector:
         if self._auditing is not None:
             self._auditing.cancel()
             await asyncio.gather(self._auditing, return_exceptions=True)
-        for requests in (self._books, self._trades):
-            if requests is not None:
-                await requests.stop()
+        for questions in (self._books, self._trades, self._auditor):
+            if questions is not None:
+                await questions.stop()
         await self._close_all()
         self._crashed.cancel()
 
