@@ -17,6 +17,7 @@ from recorder.pipeline.output import Backfill
 from recorder.transport.rate_limit import Rank
 from recorder.transport.rest import RestFailed, RestReply
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from tests.support.jumping_clock import in_jumping_time
 
 
 class FakeRest:
@@ -73,6 +74,7 @@ async def until(wanted: int, rest: FakeRest) -> None:
             await rest.was_asked.wait()
 
 
+@in_jumping_time
 async def test_a_question_names_its_symbol_and_its_purpose() -> None:
     rest = FakeRest()
     trades = make(rest)
@@ -85,6 +87,7 @@ async def test_a_question_names_its_symbol_and_its_purpose() -> None:
     assert trades.crashed.cancelled()
 
 
+@in_jumping_time
 async def test_what_is_wished_for_while_it_waits_is_one_question() -> None:
     rest = FakeRest()
     rest.turn.clear()
@@ -98,6 +101,7 @@ async def test_what_is_wished_for_while_it_waits_is_one_question() -> None:
     await trades.stop()
 
 
+@in_jumping_time
 async def test_of_a_symbol_one_question_is_on_its_way_and_the_next_is_asked_behind_it() -> None:
     rest = FakeRest()
     rest.delay_s = 0.03
@@ -111,6 +115,7 @@ async def test_of_a_symbol_one_question_is_on_its_way_and_the_next_is_asked_behi
     await trades.stop()
 
 
+@in_jumping_time
 async def test_asking_again_is_spaced_longer_each_time_and_a_new_need_is_not() -> None:
     rest = FakeRest()
     rest.error = RestFailed("url", None, "timeout", refused=False)
@@ -132,6 +137,7 @@ async def test_asking_again_is_spaced_longer_each_time_and_a_new_need_is_not() -
     await trades.stop()
 
 
+@in_jumping_time
 async def test_few_questions_stand_before_a_book_at_any_time() -> None:
     rest = FakeRest()
     rest.turn.clear()
@@ -146,6 +152,7 @@ async def test_few_questions_stand_before_a_book_at_any_time() -> None:
     await trades.stop()
 
 
+@in_jumping_time
 async def test_a_mistake_of_ours_is_told() -> None:
     rest = FakeRest()
     rest.error = ZeroDivisionError()

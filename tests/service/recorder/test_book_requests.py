@@ -18,6 +18,7 @@ from recorder.transport.rate_limit import Rank, no_rank
 from recorder.transport.rest import RestFailed, RestReply
 from schemas.kucoin.profile import BookSource
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
+from tests.support.jumping_clock import in_jumping_time
 
 RESEEDED = -1  # stands for a question without a request id
 
@@ -90,6 +91,7 @@ async def asked(rest: FakeRest, count: int) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+@in_jumping_time
 async def test_asking_again_at_once_is_spaced_more_and_more_up_to_the_cap() -> None:
     rest = FakeRest()
     books = make(rest)
@@ -109,6 +111,7 @@ async def test_asking_again_at_once_is_spaced_more_and_more_up_to_the_cap() -> N
 
 
 @pytest.mark.usefixtures("quick")
+@in_jumping_time
 async def test_one_request_is_under_way_per_stream_and_the_newest_wish_follows() -> None:
     rest = FakeRest()
     rest.delay_s = 0.1
@@ -124,6 +127,7 @@ async def test_one_request_is_under_way_per_stream_and_the_newest_wish_follows()
     await books.stop()
 
 
+@in_jumping_time
 async def test_what_was_wished_before_the_turn_came_is_not_asked() -> None:
     rest = FakeRest()
     rest.turn.clear()
@@ -138,6 +142,7 @@ async def test_what_was_wished_before_the_turn_came_is_not_asked() -> None:
     await books.stop()
 
 
+@in_jumping_time
 async def test_streams_and_symbols_do_not_wait_for_each_other() -> None:
     rest = FakeRest()
     rest.delay_s = 0.05
@@ -155,6 +160,7 @@ async def test_streams_and_symbols_do_not_wait_for_each_other() -> None:
 
 
 @pytest.mark.usefixtures("quick")
+@in_jumping_time
 async def test_a_failure_leaves_it_to_the_stitcher_to_ask_again() -> None:
     rest = FakeRest()
     rest.error = RestFailed("url", 429, "too often", refused=False)
@@ -169,6 +175,7 @@ async def test_a_failure_leaves_it_to_the_stitcher_to_ask_again() -> None:
     await books.stop()
 
 
+@in_jumping_time
 async def test_a_mistake_of_ours_is_not_kept_quiet() -> None:
     rest = FakeRest()
     rest.error = KeyError("ours")
@@ -179,6 +186,7 @@ async def test_a_mistake_of_ours_is_not_kept_quiet() -> None:
     await books.stop()
 
 
+@in_jumping_time
 async def test_a_reseed_says_what_it_is_for() -> None:
     rest = FakeRest()
     books = make(rest)
@@ -191,6 +199,7 @@ async def test_a_reseed_says_what_it_is_for() -> None:
 
 
 @pytest.mark.usefixtures("quick")
+@in_jumping_time
 async def test_a_reseed_that_came_to_nothing_is_spaced_more_and_more() -> None:
     rest = FakeRest()
     rest.error = RestFailed("url", None, "no answer in time", refused=False)
@@ -205,6 +214,7 @@ async def test_a_reseed_that_came_to_nothing_is_spaced_more_and_more() -> None:
 
 
 @pytest.mark.usefixtures("quick")
+@in_jumping_time
 async def test_a_seed_takes_the_place_of_a_reseed_that_waits() -> None:
     rest = FakeRest()
     books = make(rest)
@@ -221,6 +231,7 @@ async def test_a_seed_takes_the_place_of_a_reseed_that_waits() -> None:
     await books.stop()
 
 
+@in_jumping_time
 async def test_the_turn_of_a_reseed_goes_to_a_seed_that_came_meanwhile() -> None:
     rest = FakeRest()
     rest.turn.clear()
@@ -237,6 +248,7 @@ async def test_the_turn_of_a_reseed_goes_to_a_seed_that_came_meanwhile() -> None
     await books.stop()
 
 
+@in_jumping_time
 async def test_who_waits_is_ranked_by_need_then_by_traffic() -> None:
     rest = FakeRest()
     rest.turn.clear()
@@ -258,6 +270,7 @@ async def test_who_waits_is_ranked_by_need_then_by_traffic() -> None:
 @pytest.mark.parametrize(
     ("signed", "path"), [(True, "/whole?symbol=A-B"), (False, "/l2_100?symbol=A-B")]
 )
+@in_jumping_time
 async def test_a_key_opens_the_whole_book(signed: bool, path: str) -> None:
     rest = FakeRest()
     sources = (

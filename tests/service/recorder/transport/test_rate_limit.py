@@ -8,6 +8,7 @@ import pytest
 
 from recorder.transport.rate_limit import OLDEST_EVERY, Budget, Hold, Lane
 from schemas.kucoin.profile import Rate
+from tests.support.jumping_clock import in_jumping_time
 
 
 async def take_many(budget: Budget, seconds: float) -> list[float]:
@@ -24,6 +25,7 @@ async def take_many(budget: Budget, seconds: float) -> list[float]:
         return taken
 
 
+@in_jumping_time
 async def test_no_window_holds_more_than_the_limit() -> None:
     limit, window_s = 40, 0.5
     taken = await take_many(Budget(Rate(limit, window_s)), 1.2)
@@ -31,6 +33,7 @@ async def test_no_window_holds_more_than_the_limit() -> None:
     assert limit * 0.7 < fullest <= limit
 
 
+@in_jumping_time
 async def test_a_pause_holds_everybody_and_ends() -> None:
     loop = asyncio.get_running_loop()
     budget = Budget(Rate(100, 1.0))
@@ -43,6 +46,7 @@ async def test_a_pause_holds_everybody_and_ends() -> None:
     assert budget.paused_s == 0.0
 
 
+@in_jumping_time
 async def test_who_waits_is_counted_whatever_it_waits_for() -> None:
     budget, hold = Budget(Rate(4, 10.0)), Hold()
     hold.pause(60.0)
@@ -72,11 +76,13 @@ async def queue_up(lane: Lane, ranks: list[tuple[int, int]]) -> list[int]:
     return served
 
 
+@in_jumping_time
 async def test_the_smallest_rank_goes_first_and_equal_ones_as_they_came() -> None:
     ranks = [(1, 0), (0, -5), (1, 0)]
     assert await queue_up(Lane(), ranks) == [1, 0, 2]
 
 
+@in_jumping_time
 async def test_nobody_waits_for_ever() -> None:
     ranks = [(9, 0), *[(0, -number) for number in range(40)]]
     served = await queue_up(Lane(), ranks)
@@ -86,6 +92,7 @@ async def test_nobody_waits_for_ever() -> None:
     assert sorted(served) == list(range(41))
 
 
+@in_jumping_time
 async def test_a_rank_counts_as_it_is_when_the_place_becomes_free() -> None:
     lane, ranks, served = Lane(), [(1, 0), (2, 0)], list[int]()
 
@@ -102,6 +109,7 @@ async def test_a_rank_counts_as_it_is_when_the_place_becomes_free() -> None:
 
 
 @pytest.mark.parametrize("is_given", [False, True])
+@in_jumping_time
 async def test_who_gives_up_while_waiting_keeps_nobody_from_the_place(is_given: bool) -> None:
     lane = Lane()
     async with lane.place(lambda: (0, 0)):
