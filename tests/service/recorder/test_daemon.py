@@ -225,7 +225,7 @@ async def test_waits_for_a_late_welcome_before_subscribing() -> None:
 
 
 async def test_a_missing_ack_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(websocket.Connection.__init__.__kwdefaults__, "ack_timeout_s", 0.1)
+    monkeypatch.setitem(websocket.Connection.__init__.__kwdefaults__, "ack_timeout_s", 0.5)
     tape = MemoryTape()
     async with FakeVenue([BTC], Script(acks_withheld=1)) as venue:
         await run_with(venue, tape, lambda: until(lambda: synced(tape), "a book"))
