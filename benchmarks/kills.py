@@ -448,8 +448,10 @@ def _spread(values: Sequence[float], digits: int = 1) -> dict[str, float] | None
 
 
 def is_good(result: dict[str, Any]) -> bool:
-    """Say whether nothing was lost that had been acknowledged, and everything holds."""
-    return not (result["lost_after_acknowledgement"] or result["problems"] or result["wrong"])
+    """Say whether something was acknowledged and nothing of it lost, and all the judges hold."""
+    is_shown = result["frames_acknowledged"] and result["books_equal_to_the_exchange"]
+    is_wrong = result["lost_after_acknowledgement"] or result["problems"] or result["wrong"]
+    return bool(is_shown and not is_wrong)
 
 
 def main() -> int:
