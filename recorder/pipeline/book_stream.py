@@ -128,15 +128,22 @@ class BookStream:
         self.audits.on_answered(answer, output)
         self._meet_answers(answer.ts_recv, output)
 
-    def on_check(self, ts: int, output: Output) -> None:
-        """Look at the book, at the end of a message, and at the audit that goes on."""
+    def on_check(self, ts: int, output: Output) -> bool:
+        """Look at the book, at the end of a message, and at the audit that goes on.
+
+        Returns
+        -------
+        bool   the stream has been found silent, and is to be subscribed to anew
+        """
         if self._record.is_covered and self._crossed.look(self.book, self._record.place):
             crossed = Crossed(self.symbol, self.stream)
             self._quarantine(ts, crossed, output, "crossed", self._crossed.sound)
         silent = self.audits.check(ts, self.book.sequence, output)
-        if silent is not None:
-            self._quarantine(ts, silent, output, "silent")
-            output.commands.append(Resubscribe(self.symbol, self.stream))
+        if silent is None:
+            return False
+        self._quarantine(ts, silent, output, "silent")
+        output.commands.append(Resubscribe(self.symbol, self.stream))
+        return True
 
     def write_private(self, batch: UpdateBatch, output: Output) -> None:
         """Write events that take no public sequence: rows without continuity, outside the book."""

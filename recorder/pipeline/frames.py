@@ -173,8 +173,7 @@ class Frames:
                 for key in keys:
                     self._streams.carried(key, line.connection, line.ts_recv, output)
             else:
-                for key in sorted(self._streams.carriage.ended(line.connection, keys)):
-                    self._streams.released(key, line.connection, line.ts_recv, "stopped", output)
+                self._streams.unsubscribed(line.connection, keys, line.ts_recv, output)
 
     def _note_fields(self, data: dict[str, Any], feed: str) -> None:
         """Count by name what a message says beyond its dialect: only the raw log keeps that."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import fields
 from typing import Any
 
@@ -55,6 +55,7 @@ class Streams:
         self._unproven = unproven
         self._books: dict[Key, BookStream] = {}
         self._pushes: dict[Key, PushStream] = {}
+        self._silent: set[Key] = set()  # to be subscribed to anew
         self._l2_waiting: dict[str, L2Batch] = {}
         self._l3_waiting: dict[str, L3Batch] = {}
 
@@ -165,7 +166,8 @@ class Streams:
         """Look at every book, each at the end of a message."""
         for key, book in self._books.items():
             self.stitch(key, output)
-            book.on_check(ts, output)
+            if book.on_check(ts, output):
+                self._silent.add(key)
 
     def carried(self, key: Key, connection: int, ts: int, output: Output) -> None:
         """Note that a connection carries a stream; it comes up where none did before."""
@@ -185,15 +187,27 @@ class Streams:
         """Note that a connection no longer carries a stream; it goes down with the last one."""
         ts_alive = self.carriage.heard(key, ts)
         if self.carriage.release(connection, key):
+            self._silent.discard(key)
             self._down(key, ts, ts_alive, reason, output)
         elif (push := self._pushes.get(key)) is not None and push.up:
             # What the one that is gone has proven stays proven, asked for in between or not.
             push.extend(ts_alive, output)
 
+    def unsubscribed(self, connection: int, keys: Collection[Key], ts: int, output: Output) -> None:
+        """Note that a topic was taken off a connection: for good, or to be subscribed to anew.
+
+        Of one that was found silent that may come late, when a book has healed it in between: what
+        is missed from then on is missed for the same reason.
+        """
+        reason = "stopped" if self._silent.isdisjoint(keys) else "silent"
+        for key in sorted(self.carriage.ended(connection, keys)):
+            self.released(key, connection, ts, reason, output)
+
     def closed(self, connection: int, ts: int, reason: str, output: Output) -> None:
         """Note that a connection is gone."""
         for key in self.carriage.on_connection(connection):
             self.released(key, connection, ts, reason, output)
+            self._silent.discard(key)  # whatever carries it yet was subscribed to by itself
         self.carriage.forget(connection)
 
     def unreadable(self, key: Key, ts: int, reason: str, output: Output) -> None:
@@ -232,6 +246,7 @@ class Streams:
             if carriers:
                 self._down(key, ts, self.carriage.heard(key, ts), reason, output)
                 carriers.clear()
+        self._silent.clear()
         self.carriage.forget_all()
 
     def extend(self, output: Output) -> None:

@@ -10,9 +10,10 @@ import pytest
 from recorder.pipeline.auditing import CHANGES_MAX, CHECKS_MAX, SILENT_CHECKS
 from recorder.pipeline.output import AskAudit, Audited, RequestBook, Resubscribe
 from recorder.pipeline.pipeline import Pipeline
-from recorder.raw_line import AUDIT, RawLine
+from recorder.raw_line import AUDIT, PAUSED, RawLine
 from schemas.kucoin.control import Control, Subscription, format_control
 from schemas.kucoin.market import L3Event, format_l3_event
+from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
 from schemas.kucoin.rest import BookAnswer, format_book
 from tests.support.audit_lines import answer, check, corrupt, decide, verdicts, why
 from tests.support.classic_shell import SYMBOL, ClassicShell, book
@@ -211,16 +212,60 @@ def test_level_3_is_compared_order_by_order_in_the_queues(orders: list[str], res
     assert [gap.reason for gap in shell.made.gaps()] == ["drift"] * (result == "unequal")
 
 
-def test_unsubscribing_and_subscribing_anew_leaves_the_gap_as_it_is() -> None:
+def renew(shell: ClassicShell, connection: int = 1) -> None:
+    """Unsubscribe from level 2 and subscribe anew, both acknowledged."""
+    topic = f"{KUCOIN_CLASSIC.topics['level2']}:{SYMBOL}"
+    for kind in ("unsubscribe", "subscribe"):
+        shell.line("send", format_control(Subscription(kind, kind, topic)), connection)
+        shell.line("recv", format_control(Control("ack", kind)), connection)
+
+
+def silenced() -> ClassicShell:
+    """Return a stream that has just been found silent."""
     shell = ClassicShell().synced()
     decide(shell)
     answer(shell, book(105))
     check(shell, SILENT_CHECKS)
-    for number, kind in enumerate(("unsubscribe", "subscribe"), 1):
-        topic = f"/market/level2:{SYMBOL}"
-        shell.line("send", format_control(Subscription(kind, str(number), topic)), 1)
-        shell.line("recv", format_control(Control("ack", str(number))), 1)
+    return shell
+
+
+def test_unsubscribing_and_subscribing_anew_leaves_the_gap_as_it_is() -> None:
+    shell = silenced()
+    renew(shell)
     shell.line("timer", symbol=SYMBOL, stream="l2", timer_id=3)
     shell.seed(106, request_id=2)
     (gap,) = shell.made.gaps()
     assert (gap.reason, gap.healed_by) == ("silent", "snapshot")
+
+
+def test_a_book_that_comes_before_a_silent_topic_is_taken_off_is_lost_to_the_silence() -> None:
+    """A slow acknowledgement: by then the timer has rung, and the book is there."""
+    shell = silenced()
+    shell.line("timer", symbol=SYMBOL, stream="l2", timer_id=2)
+    shell.seed(106, request_id=2)
+    renew(shell)
+    shell.line("timer", symbol=SYMBOL, stream="l2", timer_id=3)
+    shell.seed(107, request_id=3)
+    gaps = shell.made.gaps()
+    assert [(gap.reason, gap.healed_by) for gap in gaps] == [("silent", "snapshot")] * 2
+
+
+@pytest.mark.parametrize("between", ["renewed", "handed over", "closed", "paused"])
+def test_what_is_taken_off_later_is_no_silence_any_more(between: str) -> None:
+    shell = silenced()
+    carrier = 1 if between == "renewed" else 2
+    if between == "renewed":
+        renew(shell)
+    elif between == "paused":
+        shell.line("decision", what=PAUSED, reason="disk_full")
+    else:
+        if between == "handed over":
+            shell.update(108, 108, bids=[("98", "1", 108)], connection=carrier)
+        shell.line("close", connection=1, reason="disconnected")
+    shell.update(108, 108, bids=[("98", "1", 108)], connection=carrier)
+    shell.seed(107, request_id=2)
+    assert shell.made.pipeline.status()[SYMBOL, "l2"]["state"] == "synced"
+    renew(shell, carrier)
+    shell.update(120, 120, bids=[("98", "1", 120)], connection=carrier)
+    shell.seed(119, request_id=3)
+    assert [gap.reason for gap in shell.made.gaps()] == ["silent", "stopped"]
