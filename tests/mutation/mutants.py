@@ -7,6 +7,7 @@ for our own mistakes) and what only type checkers read.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ _COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd,
 }
+_Site = tuple[ast.AST, str]
 _DELETABLE = (ast.Assign, ast.AugAssign, ast.Expr, ast.Raise, ast.Continue, ast.Break, ast.Delete)
 
 
@@ -42,28 +44,33 @@ class Mutant:
 
     Attributes
     ----------
-    line : int         of the change
-    before, after : str   the changed piece, as source
-    tree : ast.Module  the whole module, changed
+    place : str           function it lies in, `<module>` outside of all
+    before, after : str   the changed line, as `ast` writes it; ` #2` behind what is there before
+                          where the function's second such change looks the same
+    source : str          the whole module, changed
     """
 
-    line: int
+    place: str
     before: str
     after: str
-    tree: ast.Module
+    source: str
 
 
 def mutants(source: str) -> Iterator[Mutant]:
     """Yield every mutant of a module, in the order of its nodes."""
-    for site, node in enumerate(_sites(ast.parse(source))):
+    original = ast.unparse(ast.parse(source)).splitlines()
+    seen: Counter[tuple[str, str, str]] = Counter()
+    for site, (node, place) in enumerate(_sites(ast.parse(source))):
         for variant, _ in enumerate(_changes(node)):
             tree = ast.parse(source)
-            place = next(n for at, n in enumerate(_sites(tree)) if at == site)
-            change = _changes(place)[variant]
-            before = ast.unparse(place)
-            after = change.apply(tree, place)
-            line: int = place.lineno  # type: ignore[attr-defined]
-            yield Mutant(line, before, after, ast.fix_missing_locations(tree))
+            changed = next(n for at, (n, _) in enumerate(_sites(tree)) if at == site)
+            _changes(changed)[variant].apply(tree, changed)
+            text = ast.unparse(tree)
+            lines = zip(original, text.splitlines(), strict=False)
+            before, after = next((a.strip(), b.strip()) for a, b in lines if a != b)
+            seen[place, before, after] += 1
+            nth = seen[place, before, after]
+            yield Mutant(place, before + (f" #{nth}" if nth > 1 else ""), after, text)
 
 
 @dataclass(frozen=True)
@@ -74,16 +81,14 @@ class _Change:
     field: str | None = None
     at: int | None = None
 
-    def apply(self, tree: ast.Module, node: ast.AST) -> str:
+    def apply(self, tree: ast.Module, node: ast.AST) -> None:
         if self.field is None:
             assert isinstance(self.value, ast.AST), "a node takes a node's place"
-            _replace(tree, node, ast.copy_location(self.value, node))
-            return ast.unparse(self.value)
-        if self.at is None:
+            _replace(tree, node, self.value)
+        elif self.at is None:
             setattr(node, self.field, self.value)
         else:
             getattr(node, self.field)[self.at] = self.value
-        return ast.unparse(node)
 
 
 def _changes(node: ast.AST) -> list[_Change]:
@@ -132,19 +137,21 @@ def _is_none(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def _sites(node: ast.AST, in_function: bool = False) -> Iterator[ast.AST]:
-    """Yield the nodes that may be changed, parents first."""
-    if isinstance(node, ast.Assert) or _is_docstring(node):
+def _sites(node: ast.AST, place: str = "", in_function: bool = False) -> Iterator[_Site]:
+    """Yield the nodes that may be changed with the function they lie in, parents first."""
+    if isinstance(node, ast.Assert) or _is_docstring(node) or _is_union(node):
         return
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        place = f"{place}.{node.name}" if place else node.name
     inside = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     if not isinstance(node, _DELETABLE) or in_function:
-        yield node
+        yield node, place or "<module>"
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "type_params", "decorator_list", "bases", "pattern"):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
-                yield from _sites(child, inside)
+                yield from _sites(child, place, inside)
 
 
 def _is_docstring(node: ast.AST) -> bool:
@@ -152,6 +159,17 @@ def _is_docstring(node: ast.AST) -> bool:
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and (isinstance(node.value.value, str) or node.value.value is ...)
+    )
+
+
+def _is_union(node: ast.AST) -> bool:
+    """Say whether a statement gives several types one name."""
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.BinOp)
+        and isinstance(node.value.op, ast.BitOr)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.istitle()
     )
 
 
