@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from itertools import pairwise
@@ -11,6 +12,7 @@ import pytest
 
 from recorder.auditor import HEALING_MAX, UNHEARD_MAX, UNHEARD_S, Auditor, AuditRules
 from recorder.logs import Log
+from recorder.pipeline.output import AskAudit
 from recorder.raw_line import AUDIT, RawLine
 from schemas.kucoin.profiles import profile_named
 
@@ -127,3 +129,59 @@ async def test_a_book_that_is_wanted_no_more_is_forgotten() -> None:
     schedule.keys = schedule.keys[:1]
     assert {symbol for _, symbol in schedule.pass_time(30)} == {"S000-B"}
     assert len(schedule.auditor._books) == 1
+
+
+class Answering:
+    """Lets questions through one by one, and fails where told to."""
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(0)
+        self.asked: list[str] = []
+        self.error: Exception | None = None
+
+    async def wait_turn(self, path: str, **_: Any) -> None:
+        """Wait until the test lets a question out."""
+        await self.turns.acquire()
+
+    async def ask_now(self, path: str, **fields: Any) -> None:
+        """Note a question."""
+        self.asked.append(fields["symbol"])
+        if self.error is not None:
+            raise self.error
+
+    async def let(self) -> None:
+        """Let a question out, and what follows from it happen."""
+        self.turns.release()
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+def asking() -> tuple[Auditor, Answering]:
+    """Return an auditor, and where it asks."""
+    auditor, rest = Schedule(1, AuditRules()).auditor, Answering()
+    auditor._rest = rest  # type: ignore[assignment]
+    return auditor, rest
+
+
+async def test_a_book_audited_again_before_its_turn_came_is_asked_for_once() -> None:
+    auditor, rest = asking()
+    for _ in range(2):
+        auditor.ask(AskAudit("A-B", "l2"))
+        await asyncio.sleep(0)
+    await rest.let()
+    await rest.let()
+    assert rest.asked == ["A-B"]
+    auditor.ask(AskAudit("A-B", "l2"))
+    await rest.let()
+    assert rest.asked == ["A-B", "A-B"]
+    await auditor.stop()
+
+
+async def test_a_mistake_of_ours_in_a_question_is_told() -> None:
+    auditor, rest = asking()
+    rest.error = KeyError("ours")
+    auditor.ask(AskAudit("A-B", "l2"))
+    await rest.let()
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(auditor.crashed, 1)
+    await auditor.stop()
