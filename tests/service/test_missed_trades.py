@@ -101,7 +101,7 @@ async def test_every_trade_is_recorded_once_though_connections_and_the_recorder_
             async with live_recorder(config) as recorder:
                 for symbol in SYMBOLS:  # nothing shows where a hole begins that has no trade before
                     await until(lambda s=symbol: told(recorder, s), f"a trade of {symbol}")
-                await asyncio.sleep(0.3)  # by each of its topics
+                await asyncio.sleep(1.0)  # by each of its topics
                 for cut in range(1, CUTS + 1):
                     for session in list(server.sessions):
                         session.cut("fault")

@@ -29,7 +29,7 @@ DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 BTC, WIN = "BTC-USDT", "WIN-USDT"
 WAIT_S = 45.0
 # Faults begin so long after the exchange, when everything stands and has been watched for a while.
-CALM_S = 17
+CALM_S = 20
 FAULTS = [
     *(f"drop@{CALM_S + second}s:topic=level2:symbol={BTC}" for second in (0, 2, 4, 6, 8)),
     f"garbage@{CALM_S + 1}s",
@@ -78,6 +78,7 @@ class Watched:
             free_port(), free_port(), free_port(),
         )  # fmt: skip
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.calm_until = 0.0  # of the monotonic clock, at least
 
     def start(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -96,6 +97,7 @@ class Watched:
 
     def start_all(self) -> None:
         faults = [word for fault in FAULTS for word in ("--fault", fault)]
+        self.calm_until = time.monotonic() + CALM_S
         self.start(
             "exchange", sys.executable, "-m", "replay.cli", "exchange", "--rate", "200",
             "--port", str(self.exchange_port), "--symbols", f"{BTC},{WIN}", "--for", "3m", *faults,
@@ -179,7 +181,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 @pytest.mark.timeout(240)
 def test_alerts_are_quiet_in_calm_and_fire_on_faults(watched: Watched) -> None:
     time.sleep(4)
-    assert watched.fired() == set(), "all is well"
+    # On a machine where starting takes so long, there is no calm to look at.
+    assert watched.fired() == set() or time.monotonic() > watched.calm_until, "all is well"
 
     # Dropped messages, garbage, then one disconnect after the other.
     watched.wait_fired("BooktapeGapRate", "BooktapeMessagesMalformed", "BooktapeReconnects")
