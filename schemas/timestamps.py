@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
@@ -109,7 +110,12 @@ def is_plausible(ts: int) -> bool:
 
 def date_of(ts: int) -> str:
     """Return the UTC day of a time, as in the folder `date=2026-11-22`."""
-    return (date(1970, 1, 1) + timedelta(days=ts // NS_PER_DAY)).isoformat()
+    return _date_of_day(ts // NS_PER_DAY)
+
+
+@lru_cache(maxsize=64)  # asked for every batch of rows, and most of them are of today
+def _date_of_day(day: int) -> str:
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
 def day_start(day: str) -> int:

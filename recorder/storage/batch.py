@@ -31,13 +31,13 @@ def _column(field: pa.Field, batches: list[dict[str, Any]]) -> pa.Array:
     if isinstance(first, list):
         values = [value for batch in batches for value in batch[name]]
         if field.type == WORD:
-            return pa.array(values, pa.string()).dictionary_encode().cast(WORD)
+            return pa.array(values, pa.string()).dictionary_encode()
         return pa.array(values, field.type)
     array = _joined(batches, name)
     if name == "side":
         return _sides(array)
     if field.type == TIME:
-        return pa.array(array, pa.int64(), mask=array == NO_TIME).cast(TIME)
+        return pa.array(array, pa.int64(), mask=array == NO_TIME).view(TIME)
     if name.endswith("_scale"):
         return pa.array(array, field.type, mask=array == NO_SCALE)
     if name.endswith("_mantissa"):

@@ -121,7 +121,7 @@ class OpenParts:
         ----------
         ts_now : int   ns UTC
         """
-        rules = self.rules
+        rules, today = self.rules, date_of(ts_now)
         due = set(self._ended)
         for key, unit in self._units.items():
             age_s = (ts_now - unit.since_ns) / NS_PER_S
@@ -129,7 +129,7 @@ class OpenParts:
                 max(part.rows for part in unit.parts.values()) >= rules.rows_max
                 or (age_s >= rules.roll_interval_s and unit.rows >= rules.rows_min)
                 or age_s >= rules.age_max_s
-                or date_of(ts_now) > unit.date
+                or today > unit.date
             ):
                 due.add(key)
         held = {key: unit.bytes for key, unit in self._units.items() if key not in due}

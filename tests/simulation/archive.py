@@ -160,9 +160,9 @@ def values(mantissa: Int64Array, scale: npt.NDArray[np.int8]) -> Int64Array:
 
 def unpack(data: bytes) -> bytes:
     """Return the content of a raw-log segment; every frame of it must be whole."""
-    content, rest = [], data
+    content, rest, decompressor = [], data, zstandard.ZstdDecompressor()
     while rest:
-        frame = zstandard.ZstdDecompressor().decompressobj()
+        frame = decompressor.decompressobj()
         content.append(frame.decompress(rest))
         if not frame.eof:
             raise AssertionError("a torn frame was left in the raw log")
