@@ -87,10 +87,14 @@ async def test_it_waits_for_room_says_so_and_records_once_there_is_some(
 
         with use_disk(disk), capture_logs() as said:
             waiting = asyncio.create_task(make_room())
-            async with live_recorder(config) as recorder:
-                await waiting
-                assert (await recorder.status())["disk_stage"] == "ok"
-                assert (archive / RESERVE).stat().st_size == 1 << 20
+            try:
+                async with live_recorder(config) as recorder:
+                    await waiting
+                    assert (await recorder.status())["disk_stage"] == "ok"
+                    assert (archive / RESERVE).stat().st_size == 1 << 20
+            finally:
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
     told = [line for line in said if "recording starts once there is room" in line["event"]]
     assert [line["log_level"] for line in told] == ["critical"], "once a minute, not at every try"
 
