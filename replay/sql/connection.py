@@ -105,8 +105,8 @@ class SqlSession:
         """
         bound = {name: _bound(value) for name, value in parameters.items()}
         with self._lock:
-            self._refresh()
             try:
+                self._refresh()
                 return self._run(query, bound)
             except SnapshotExpired as error:
                 if not self._may_run_again(query, error):
@@ -174,10 +174,20 @@ class SqlSession:
         self._show_parts(snapshot)
         if not self._defined:
             for name in READ_TABLES:
-                self._connection.execute(f"CREATE VIEW {name} AS SELECT * FROM catalog_{name}")
-        for name in DEFINITIONS:
-            # Views bind the columns of what lies under them; macros do not, but cost nothing.
-            self._connection.execute(definition(name))
+                self._connection.execute(
+                    f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM catalog_{name}"
+                )
+        try:
+            for name in DEFINITIONS:
+                # Views bind the columns of what lies under them; macros do not, but cost nothing.
+                self._connection.execute(definition(name))
+        except duckdb.Error as error:
+            # Parts that were there when their own view was made have gone since.
+            self._shown = None
+            fault = self._fault_of_parts(error, snapshot)
+            if fault is None:
+                raise
+            raise fault from error
         self._defined, self._shown = True, snapshot
 
     def _show_parts(self, snapshot: Snapshot) -> None:
