@@ -27,7 +27,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("l2_batch", [1, 7], ids=["one change a message", "coalesced messages"])
 def test_every_book_equals_the_exchanges_or_is_refused_in_a_gap(
     tmp_path: Path, l2_batch: int
@@ -84,7 +84,7 @@ def key_files(folder: Path) -> tuple[Path, Path]:
     return served, used
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("signed", [False, True], ids=["keyless", "signed"])
 def test_todays_books_are_exact_as_far_as_they_are_known(tmp_path: Path, signed: bool) -> None:
     served, used = key_files(tmp_path)

@@ -41,6 +41,7 @@ def frequent_keyframes(per_live: int = 0) -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=20, phases=PHASES)
 @given(stories, st.integers(0, 1000), st.sampled_from((1, 2, 9, 60)), st.sampled_from((0, 1)))
 def test_batching_changes_nothing(story: Story, draw: int, size_max: int, per_live: int) -> None:
@@ -52,6 +53,7 @@ def test_batching_changes_nothing(story: Story, draw: int, size_max: int, per_li
         assert batched[name] == value, name
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=20, phases=PHASES)
 @given(stories)
 def test_rows_and_ledger_keep_the_promises(story: Story) -> None:
