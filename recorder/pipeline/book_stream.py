@@ -128,22 +128,24 @@ class BookStream:
         self.audits.on_answered(answer, output)
         self._meet_answers(answer.ts_recv, output)
 
-    def on_check(self, ts: int, output: Output) -> bool:
+    def on_check(self, ts: int, output: Output) -> int | None:
         """Look at the book, at the end of a message, and at the audit that goes on.
 
         Returns
         -------
-        bool   the stream has been found silent, and is to be subscribed to anew
+        int or None   ns; until when the stream has told everything, where it has been found silent
+            and is to be subscribed to anew
         """
         if self._record.is_covered and self._crossed.look(self.book, self._record.place):
             crossed = Crossed(self.symbol, self.stream)
             self._quarantine(ts, crossed, output, "crossed", self._crossed.sound)
         silent = self.audits.check(ts, self.book.sequence, output)
         if silent is None:
-            return False
+            return None
+        told_until = self._record.place.ts
         self._quarantine(ts, silent, output, "silent")
         output.commands.append(Resubscribe(self.symbol, self.stream))
-        return True
+        return told_until
 
     def write_private(self, batch: UpdateBatch, output: Output) -> None:
         """Write events that take no public sequence: rows without continuity, outside the book."""

@@ -93,6 +93,17 @@ class PushStream:
         if reason not in RUN_ENDS:
             output.touch(self._gap)
 
+    def on_silent(self, ts: int, told_until: int, output: Output) -> None:
+        """End the interval where its topic last told of anything, though the socket was heard of.
+
+        Parameters
+        ----------
+        ts, told_until : int   when that was found, and until when nothing was missed, ns
+        """
+        if self._interval is not None:
+            self._interval.ts_to = max(self._interval.ts_from, told_until)
+        self.on_down(ts, told_until, "silent", output)
+
     def on_unreadable(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
         """Note that a push may be lost: nothing later would show it, so a gap says it now.
 

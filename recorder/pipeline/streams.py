@@ -166,8 +166,11 @@ class Streams:
         """Look at every book, each at the end of a message."""
         for key, book in self._books.items():
             self.stitch(key, output)
-            if book.on_check(ts, output):
+            told_until = book.on_check(ts, output)
+            if told_until is not None:
                 self._silent.add(key)
+                if key[1] == "l3":
+                    self._on_trades_silent(key[0], ts, told_until, output)
 
     def carried(self, key: Key, connection: int, ts: int, output: Output) -> None:
         """Note that a connection carries a stream; it comes up where none did before."""
@@ -286,6 +289,17 @@ class Streams:
             self.trades(key[0]).on_match_topic_down(ts, output)
         else:
             self.push(key).on_down(ts, ts_alive, reason, output)
+
+    def _on_trades_silent(self, symbol: str, ts: int, told_until: int, output: Output) -> None:
+        """Take trades off the connections whose level 3 has been found silent and tells them alone.
+
+        The next frame of either topic brings them up again, and asks for what was missed.
+        """
+        key = (symbol, "trades")
+        told_elsewhere = self.carriage.carriers.get((symbol, MATCH_TOPIC), set())
+        for connection in sorted(self.carriage.carriers.get(key, set()) - told_elsewhere):
+            if self.carriage.release(connection, key):
+                self.push(key).on_silent(ts, told_until, output)
 
     def _note_trade_topics(self, symbol: str) -> None:
         """Tell the trades of a symbol which topics bring them."""

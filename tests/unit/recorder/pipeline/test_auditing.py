@@ -12,7 +12,7 @@ from recorder.pipeline.output import AskAudit, Audited, RequestBook, Resubscribe
 from recorder.pipeline.pipeline import Pipeline
 from recorder.raw_line import AUDIT, PAUSED, RawLine
 from schemas.kucoin.control import Control, Subscription, format_control
-from schemas.kucoin.market import L3Event, format_l3_event
+from schemas.kucoin.market import L3Event, Match, format_l3_event, format_match
 from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
 from schemas.kucoin.rest import BookAnswer, format_book
 from tests.support.audit_lines import answer, check, corrupt, decide, verdicts, why
@@ -210,6 +210,42 @@ def test_level_3_is_compared_order_by_order_in_the_queues(orders: list[str], res
     ((found, sequence, compared),) = verdicts(shell)
     assert (found, sequence, compared) == (result, 11, 2 if result == "equal" else 0)
     assert [gap.reason for gap in shell.made.gaps()] == ["drift"] * (result == "unequal")
+
+
+def silent_level_3(*, match_topic: bool) -> tuple[OrdersShell, int]:
+    """Return orders whose topic went silent behind a trade, and when that trade was known."""
+    shell = OrdersShell()
+    match = Match(SYMBOL, 12, "sell", "1", "1", "o1", "o3", "t12", T0)
+    if match_topic:
+        shell.line("recv", format_match(match), 1)
+    shell.event("match", 12, "o1", side="sell", size="1", taker_order_id="o3", trade_id="t12")
+    last = shell.ts
+    decide(shell, "l3")
+    shell.book(15, ["o2"], purpose=AUDIT)
+    for _ in range(SILENT_CHECKS):
+        shell.line("recv", format_control(Control("pong", "1")), 1)
+        check(shell)
+    return shell, last
+
+
+def test_trades_of_a_silent_level_3_end_where_it_last_told() -> None:
+    shell, last = silent_level_3(match_topic=False)
+    (gap,) = shell.made.gaps(SYMBOL, "trades")
+    assert (gap.reason, gap.ts_from, gap.ts_detected, gap.ts_to) == ("silent", last, shell.ts, None)
+    commands = check(shell)
+    assert commands == []
+    (interval,) = shell.made.intervals(SYMBOL, "trades")
+    assert (interval.ts_to, interval.is_open) == (last, False), "no frame of the socket lengthens it"
+    shell.event("open", 16, "o9", remain_size="1")
+    assert gap.ts_to == shell.ts, "it tells again"
+    assert shell.made.intervals(SYMBOL, "trades")[-1].is_open
+
+
+def test_trades_that_the_match_topic_tells_do_not_end_with_level_3() -> None:
+    shell, _ = silent_level_3(match_topic=True)
+    assert [gap.stream for gap in shell.made.gaps()] == ["l3"]
+    (interval,) = shell.made.intervals(SYMBOL, "trades")
+    assert interval.is_open
 
 
 def renew(shell: ClassicShell, connection: int = 1) -> None:
