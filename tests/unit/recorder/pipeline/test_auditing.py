@@ -235,7 +235,7 @@ def test_trades_of_a_silent_level_3_end_where_it_last_told() -> None:
     commands = check(shell)
     assert commands == []
     (interval,) = shell.made.intervals(SYMBOL, "trades")
-    assert (interval.ts_to, interval.is_open) == (last, False), "no frame of the socket lengthens it"
+    assert (interval.ts_to, interval.is_open) == (last, False), "the socket lengthens nothing"
     shell.event("open", 16, "o9", remain_size="1")
     assert gap.ts_to == shell.ts, "it tells again"
     assert shell.made.intervals(SYMBOL, "trades")[-1].is_open
