@@ -49,6 +49,7 @@ MET = (
     "audit unequal",
     "audit inconclusive",
     "gap drift",
+    "keyframe of a partial book",
     "gap silent",
     "gap filled in",
     "gap disk_full",

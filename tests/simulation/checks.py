@@ -19,6 +19,7 @@ from tests.simulation.ledger import ledger_right
 from tests.simulation.limits import in_force
 from tests.simulation.rebuilt import rebuilt_equal
 from tests.simulation.seed import Played
+from tests.simulation.shallow import shallow
 from tests.simulation.spoilt import spoilt_streams
 
 
@@ -38,7 +39,8 @@ def check(played: Played, *, rebuild: bool) -> list[str]:
         problems += trades_right(played, archive)
         problems += ledger_right(played, archive)
         if rebuild:
-            with in_force(played.plan.limits, []):
+            plan = played.plan
+            with in_force(plan.limits, []), shallow(plan.profile, is_shallow=plan.is_shallow):
                 problems += rebuilt_equal(archive, spoilt_streams(played).keys())
     except (AssertionError, KeyError, ValueError, pa.ArrowException) as error:
         problems.append(f"the archive cannot be read: {error!r}")

@@ -11,11 +11,18 @@ import numpy as np
 
 from schemas.datasets import BOOK_STREAMS, SIDE_CODES
 from tests.simulation.archive import Archive, Int64Array, values
-from tests.simulation.market import Truth, book_levels, book_orders
+from tests.simulation.depth import NO_BOUNDS, Bounds, known_levels
+from tests.simulation.market import DIGITS, Truth, book_levels, book_orders
 from tests.simulation.seed import Played
 from tests.simulation.spoilt import Doubt, Stream, doubts_of
 
 NUMBERS = ("price_mantissa", "price_scale", "size_mantissa", "size_scale")
+BOUNDS = (
+    "known_bid_from_mantissa",
+    "known_bid_from_scale",
+    "known_ask_to_mantissa",
+    "known_ask_to_scale",
+)
 
 
 def truth_of_number(played: Played, symbol: str, sequence: int) -> Truth | None:
@@ -175,7 +182,7 @@ def _full_books_right(
     intervals: dict[Stream, list[dict[str, Any]]],
     doubts: dict[Stream, Doubt],
 ) -> Iterator[str]:
-    names = ["ordinal", "sequence", "origin", "side", "order_id", "position", *NUMBERS]
+    names = ["ordinal", "sequence", "origin", "side", "order_id", "position", *NUMBERS, *BOUNDS]
     rows = archive.rows("book_snapshots", names)
     for (_, symbol, stream, run_id), columns in rows.items():
         places = zip(*(columns[n].tolist() for n in ("ordinal", "sequence", "origin")), strict=True)
@@ -213,7 +220,12 @@ def _full_books_right(
             sides = [SIDE_CODES[side] for side in columns["side"][begin:end]]
             levels = [sides, price[begin:end].tolist(), size[begin:end].tolist()]
             if stream == "l2":
-                right = frozenset(zip(*levels, strict=True)) == book_levels(answer)[1]
+                bounds = _bounds({name: int(columns[name][begin]) for name in BOUNDS})
+                told = zip(*levels, strict=True)
+                known = frozenset(level for level in told if bounds.holds(level[0], level[1]))
+                right = known == known_levels(answer, bounds)
+                is_partial = origin == "keyframe" and bounds != NO_BOUNDS
+                played.met["keyframe of a partial book"] += is_partial
             else:
                 ids = columns["order_id"][begin:end].tolist()
                 orders = [
@@ -226,6 +238,19 @@ def _full_books_right(
                 right = right and _queues(orders) == _queues(list(book_orders(answer)[1]))
             if not right:
                 yield f"{what} is not the venue's"
+
+
+def _bounds(columns: dict[str, int]) -> Bounds:
+    """Return how far a full book says that it is known."""
+    bid_scale, ask_scale = columns["known_bid_from_scale"], columns["known_ask_to_scale"]
+    return Bounds(
+        NO_BOUNDS.bid_from
+        if bid_scale < 0
+        else columns["known_bid_from_mantissa"] * 10 ** (DIGITS - bid_scale),
+        NO_BOUNDS.ask_to
+        if ask_scale < 0
+        else columns["known_ask_to_mantissa"] * 10 ** (DIGITS - ask_scale),
+    )
 
 
 def _queues(orders: list[tuple[int, str, int, int]]) -> dict[tuple[int, int], list[str]]:

@@ -22,12 +22,14 @@ from schemas.kucoin.rest import (
 )
 from schemas.kucoin.venue_state import VenueStatus, format_status
 from tests.simulation.market import listed
+from tests.simulation.shallow import DEPTH, cut_off
 
 if TYPE_CHECKING:
     from tests.simulation.network import Venue
 
 # Short, so that a connection that died is noticed inside a seed.
 PING_INTERVAL_MS, PING_TIMEOUT_MS = 6_000, 3_000
+EMPTY = format_answer({"sequence": "0", "bids": None, "asks": None})
 
 
 class Rest:
@@ -104,7 +106,8 @@ class Rest:
         source = profile.source_of_path(address.path)
         if source is None:
             return format_api_error("404000", "Url Not Found")
-        return self._book(symbol, source.stream)
+        book = self._book(symbol, source.stream)
+        return cut_off(book) if source.depth == DEPTH and book != EMPTY else book
 
     def _book(self, symbol: str, stream: str) -> bytes:
         """Answer a book: as it is, or as it was."""
@@ -113,7 +116,7 @@ class Rest:
         at = max(0, venue.told[symbol] - 1)
         if venue.faults.strikes("empty_book"):
             self.stale_books.add((symbol, stream, 0))
-            return format_answer({"sequence": "0", "bids": None, "asks": None})
+            return EMPTY
         older = 0
         if venue.faults.strikes("stale_book"):
             older = venue.draw.randrange(1, 60)

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 from recorder.config import Config
-from schemas.kucoin.profiles import profile_named
 from tests.simulation.archive import Archive
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.faults import OF_THE_MEMORY, Faults, draw_rates
@@ -19,6 +18,7 @@ from tests.simulation.market import REFUSED, SYMBOLS
 from tests.simulation.memory import STREAM_OF, Spoilt, is_the_venues, live_books, spoil
 from tests.simulation.network import Venue
 from tests.simulation.process import STOPPED, Life, Process, Surroundings
+from tests.simulation.shallow import profile_of, shallow
 from tests.simulation.troubles import KILLED, POWER_LOSS, Troubles
 
 # 2026-11-22T10:00:00Z, and half a minute before that day ends.
@@ -51,6 +51,7 @@ class Plan:
     last_end: str
     audit_interval_s: int
     limits: Limits
+    is_shallow: bool
 
 
 @dataclass
@@ -103,9 +104,10 @@ def plan_of(seed: int) -> Plan:
     if not audit_s:  # nobody would ever notice
         rates = {kind: rate for kind, rate in rates.items() if kind not in OF_THE_MEMORY}
     kinds = [kind for kind in ("disk_full", "eio", "slow_sync") if draw.random() < 0.15]
+    profile = draw.choice(("kucoin-2019", "kucoin-2019", "kucoin-classic"))
     return Plan(
         seed,
-        draw.choice(("kucoin-2019", "kucoin-2019", "kucoin-classic")),
+        profile,
         NIGHT_NS if draw.random() < 0.1 else MORNING_NS,
         draw.uniform(40.0, 100.0),
         draw.choice((50, 250, 400, 400)),
@@ -118,6 +120,7 @@ def plan_of(seed: int) -> Plan:
         draw.choice(("clean", "clean", KILLED, POWER_LOSS)),
         audit_s,
         TIGHT if draw.random() < 0.4 else WIDE,
+        profile == "kucoin-classic" and draw.random() < 0.6,
     )
 
 
@@ -165,7 +168,8 @@ class Seed:
         faults = Faults(random.Random(f"faults {seed}"), plan.rates)
         disk = SimulatedDisk(random.Random(f"disk {seed}"), self._note_disk_fault)
         starts = {symbol: self._draw.randrange(20, 1_000) for symbol in SYMBOLS}
-        venue = Venue(profile_named(plan.profile), faults, self._clock, starts)
+        profile = profile_of(plan.profile, is_shallow=plan.is_shallow)
+        venue = Venue(profile, faults, self._clock, starts)
         self.played = Played(plan, faults, disk, venue)
         self._around = Surroundings(self._clock, disk, venue, random.Random(f"threads {seed}"))
         self._ends = list(plan.ends)
@@ -195,7 +199,8 @@ class Seed:
                 break
             process = Process(self._around, len(played.lives) + 1, config)
             broken: list[str] = []
-            with in_force(plan.limits, broken):
+            is_shallow = plan.is_shallow
+            with in_force(plan.limits, broken), shallow(plan.profile, is_shallow=is_shallow):
                 life = process.live(self._meanwhile, refuses_symbol=plan.refuses_symbol)
             played.violations += [f"process {life.number}: {what}" for what in broken]
             played.lives.append(life)
