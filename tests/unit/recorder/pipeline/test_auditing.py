@@ -166,6 +166,43 @@ def test_an_audit_nobody_answers_ends_by_itself() -> None:
     assert shell.made.gaps() == []
 
 
+def older(shell: ClassicShell, *sequences: int) -> list[object]:
+    """Audit a book again and again, and look at it after each answer."""
+    commands: list[object] = []
+    for sequence in sequences:
+        decide(shell)
+        answer(shell, book(sequence))
+        commands += check(shell)
+    return commands
+
+
+def test_older_answers_that_go_on_while_the_book_stands_still_prove_a_dead_stream() -> None:
+    """Its numbers have begun anew, and nothing has told of it."""
+    shell = ClassicShell().synced()
+    assert older(shell, 5, 9) == []
+    assert Resubscribe(SYMBOL, "l2") in older(shell, 12)
+    (gap,) = shell.made.gaps()
+    assert (gap.reason, gap.sequence_expected) == ("silent", 102)
+    shell.line("timer", symbol=SYMBOL, stream="l2", timer_id=2)
+    shell.seed(14, request_id=2)
+    assert gap.healed_by == "snapshot"
+
+
+def test_older_answers_that_stand_still_or_go_back_are_of_a_cache() -> None:
+    shell = ClassicShell().synced()
+    older(shell, 5, 9, 9, 9, 7, 8, 6, 7)
+    assert shell.made.gaps() == []
+
+
+def test_a_book_that_goes_on_is_alive_however_old_the_answers_are() -> None:
+    shell = ClassicShell().synced()
+    for sequence in range(102, 110):
+        older(shell, sequence - 60)
+        shell.update(sequence, sequence, bids=[("98", "1", sequence)])
+    older(shell, 60, 61)
+    assert shell.made.gaps() == []
+
+
 class OrdersShell:
     """A level-3 stream of two orders at one price."""
 
