@@ -26,7 +26,7 @@ BOUNDS = (
 
 
 def truth_of_number(played: Played, symbol: str, sequence: int) -> Truth | None:
-    return next((t for t in played.venue.epochs[symbol] if t.has(sequence)), None)
+    return played.venue.truth_at(symbol, sequence)
 
 
 def intervals_of(archive: Archive) -> dict[tuple[str, str, str], list[dict[str, Any]]]:

@@ -71,10 +71,12 @@ def in_force(limits: Limits, broken: list[str]) -> Iterator[None]:
     class WatchedDecoding(Decoding):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args, bytes_max=limits.waiting_bytes)
+            self._largest = 0  # a batch larger than the limit waits by itself
 
         def hand_over(self, lines: Any, size: int, position: Any) -> None:
             super().hand_over(lines, size, position)
-            most = max(limits.waiting_bytes, size)
+            self._largest = max(self._largest, size)
+            most = max(limits.waiting_bytes, self._largest)
             tell("bytes that wait to be decoded", self.waiting_bytes, most)
 
     class WatchedIntake(Intake):

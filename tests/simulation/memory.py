@@ -7,13 +7,18 @@ memory. What is wrong are the keyframes written from it, and what an audit has t
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from recorder.book import L2Book, L3Book
+from recorder.book import BooksDiffer, L2Book, L3Book
+from recorder.pipeline.book_audits import BookAudits
 from recorder.pipeline.book_stream import BookStream
+from recorder.pipeline.output import Output
 from recorder.recording import Recording
 from schemas.datasets import ASK, BID
 from tests.simulation.archive import values
@@ -113,10 +118,11 @@ def _move_order(book: L3Book, draw: random.Random) -> bool:
     return True
 
 
-def is_the_venues(stream: BookStream, truth: Truth) -> bool:
-    """Say whether a live book is the venue's at its number, as far down as it is known."""
-    book = stream.book
-    answer = truth.answer_at(stream.stream, book.sequence)
+def is_the_venues(
+    book: L2Book | L3Book, stream: str, truth: Truth, within: Bounds = NO_BOUNDS
+) -> bool:
+    """Say whether a book is the venue's at its number, as far down as it is known."""
+    answer = truth.answer_at(stream, book.sequence)
     if answer is None:
         return False
     rows = book.rows()
@@ -126,11 +132,45 @@ def is_the_venues(stream: BookStream, truth: Truth) -> bool:
     if isinstance(book, L3Book):
         orders = tuple(zip(side, rows["order_id"], price, size, strict=True))
         return queues_of(orders) == queues_of(book_orders(answer)[1])
-    bounds = _bounds(book)
+    known = _bounds(book)
+    bounds = Bounds(max(known.bid_from, within.bid_from), min(known.ask_to, within.ask_to))
     levels = frozenset(
         level for level in zip(side, price, size, strict=True) if bounds.holds(level[0], level[1])
     )
     return levels == known_levels(answer, bounds)
+
+
+@contextmanager
+def audits_judged(
+    truth_at: Callable[[str, int], Truth | None], broken: list[str]
+) -> Iterator[None]:
+    """Judge each verdict of an audit by the truth, and write down those that are wrong."""
+    compare = BookAudits.compare_if_due
+
+    def judge(self: BookAudits, ts: int, output: Output) -> None:
+        audit = self._audit
+        if audit is None or not audit.is_due:
+            return
+        record, mine, theirs = self._record, audit._fork, audit._theirs
+        within = _bounds(theirs) if isinstance(theirs, L2Book) else NO_BOUNDS
+        equal = output.counts["audit_equal"]
+        is_found = False
+        try:
+            compare(self, ts, output)
+        except BooksDiffer:
+            is_found = True
+            raise
+        finally:
+            truth = truth_at(record.symbol, mine.sequence)
+            if truth is not None and (is_found or output.counts["audit_equal"] > equal):
+                is_right = is_the_venues(mine, record.stream, truth, within)
+                if is_right == is_found:
+                    said, was = ("wrong", "right") if is_found else ("right", "wrong")
+                    what = f"{record.symbol} {record.stream} at {mine.sequence}"
+                    broken.append(f"an audit called {what} {said}, and it was {was}")
+
+    with patch.object(BookAudits, "compare_if_due", judge):
+        yield
 
 
 def _bounds(book: L2Book) -> Bounds:

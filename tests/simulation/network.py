@@ -80,6 +80,10 @@ class Venue:
         """Return the market of a symbol as it goes now."""
         return self.epochs[symbol][-1]
 
+    def truth_at(self, symbol: str, sequence: int) -> Truth | None:
+        """Return the market of a symbol in whose series a number is."""
+        return next((t for t in self.epochs[symbol] if t.has(sequence)), None)
+
     def start(self, *, refuses_symbol: bool) -> None:
         """Serve a new process."""
         self._open.clear()

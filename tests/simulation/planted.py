@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from recorder.book import L2Book, L3Book
 from recorder.pipeline.auditing import Auditing
+from recorder.pipeline.book_audits import BookAudits
 from recorder.pipeline.known_clock import KnownClock
+from recorder.pipeline.reseed import Reseeding
 from recorder.pipeline.trade_stream import BookTradeStream, TradeStream
 from recorder.recording import Recording
 from recorder.stitch.actions import Action, WriteGap
@@ -242,6 +245,70 @@ def silent_topic_not_noticed() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def audit_never_unequal() -> Iterator[None]:
+    """An audit calls every book equal."""
+
+    def say_equal(_: object, other: Any) -> int:
+        return other.levels if isinstance(other, L2Book) else int(other.orders)
+
+    with patch.object(L2Book, "compare", say_equal), patch.object(L3Book, "compare", say_equal):
+        yield
+
+
+@contextmanager
+def drift_from_the_verdict_on() -> Iterator[None]:
+    """A book found wrong is called so from the moment it was found, not from the last proof on."""
+    with patch.object(BookAudits, "last_right", lambda *_: None):
+        yield
+
+
+@contextmanager
+def reseed_merged_at_wrong_sequence() -> Iterator[None]:
+    """The answer to a re-seed is taken for a book at the sequence the stream stands at."""
+
+    def finish(self: Reseeding, sequence: int) -> L2Book:
+        if self._journal is not None:
+            self._journal.changes.clear()
+        return merge(self, sequence)
+
+    merge = Reseeding.finish
+    with patch.object(Reseeding, "finish", finish):
+        yield
+
+
+@contextmanager
+def buffer_without_bound() -> Iterator[None]:
+    """A stream that waits for its book holds whatever comes."""
+    begin = Stitcher.__init__
+
+    def unbounded(self: Stitcher, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        self._buffer_updates_max = 1 << 60
+
+    with patch.object(Stitcher, "__init__", unbounded):
+        yield
+
+
+@contextmanager
+def order_opened_again_stands_twice() -> Iterator[None]:
+    """An order opened a second time is put into the book beside itself."""
+    opened = L3Book._open
+
+    def beside(self: L3Book, order_id: str, *args: Any) -> None:
+        opened(self, f"{order_id}/again" if order_id in self._orders else order_id, *args)
+
+    with patch.object(L3Book, "_open", beside):
+        yield
+
+
+@contextmanager
+def gap_between_runs_forgotten() -> Iterator[None]:
+    """Where a run ends and the next one begins no gap is written."""
+    with patch.object(CatalogWriter, "_join", lambda *_: None):
+        yield
+
+
 # By the name the documentation has.
 BUGS: dict[str, Bug] = {
     bug.__name__: bug
@@ -261,6 +328,12 @@ BUGS: dict[str, Bug] = {
         known_time_runs_backwards,
         token_kept,
         silent_topic_not_noticed,
+        audit_never_unequal,
+        drift_from_the_verdict_on,
+        reseed_merged_at_wrong_sequence,
+        buffer_without_bound,
+        order_opened_again_stands_twice,
+        gap_between_runs_forgotten,
     )
 }
 

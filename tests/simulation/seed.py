@@ -15,7 +15,14 @@ from tests.simulation.faults import OF_THE_MEMORY, Faults, draw_rates
 from tests.simulation.limits import TIGHT, WIDE, Limits, in_force
 from tests.simulation.loop import VirtualClock
 from tests.simulation.market import REFUSED, SYMBOLS
-from tests.simulation.memory import STREAM_OF, Spoilt, is_the_venues, live_books, spoil
+from tests.simulation.memory import (
+    STREAM_OF,
+    Spoilt,
+    audits_judged,
+    is_the_venues,
+    live_books,
+    spoil,
+)
 from tests.simulation.network import Venue
 from tests.simulation.process import STOPPED, Life, Process, Surroundings
 from tests.simulation.shallow import profile_of, shallow
@@ -200,7 +207,11 @@ class Seed:
             process = Process(self._around, len(played.lives) + 1, config)
             broken: list[str] = []
             is_shallow = plan.is_shallow
-            with in_force(plan.limits, broken), shallow(plan.profile, is_shallow=is_shallow):
+            with (
+                in_force(plan.limits, broken),
+                shallow(plan.profile, is_shallow=is_shallow),
+                audits_judged(played.venue.truth_at, broken),
+            ):
                 life = process.live(self._meanwhile, refuses_symbol=plan.refuses_symbol)
             played.violations += [f"process {life.number}: {what}" for what in broken]
             played.lives.append(life)
@@ -367,6 +378,6 @@ class Seed:
                 if stream != "trades" and told["sequence"] < seen.get((symbol, stream), 1 << 62):
                     return f"{symbol} {stream} stands at {told['sequence']}"
         for (symbol, stream), live in live_books(process.tape).items():
-            if symbol in SYMBOLS and not is_the_venues(live, venue.truth(symbol)):
+            if symbol in SYMBOLS and not is_the_venues(live.book, stream, venue.truth(symbol)):
                 return f"{symbol} {stream} is not the venue's book"
         return ""
