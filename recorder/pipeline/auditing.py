@@ -67,7 +67,10 @@ class Silent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A place where the book was the venue's, down to some depth.
+    """A place where the live book was the venue's, down to some depth.
+
+    That is where it was copied: what happened to it while the copy followed the stream to the
+    answer, a comparison with the copy does not show.
 
     Attributes
     ----------
@@ -110,13 +113,15 @@ class Auditing:
     Attributes
     ----------
     answer : Snapshot or None   once it is there
+    began : Place               where the copy was made
     place : Place               where the copy stands
     """
 
     __slots__ = ("_changes", "_checks", "_count", "_fork", "_seen", "_still", "_theirs",
-                 "answer", "place")  # fmt: skip
+                 "answer", "began", "place")  # fmt: skip
 
     def __init__(self, book: L2Book | L3Book, place: Place) -> None:
+        self.began = place
         self.place = place
         self.answer: Snapshot | None = None
         self._fork = book.fork()
@@ -204,12 +209,12 @@ class Auditing:
         mine, theirs = self._fork, self._theirs
         if isinstance(mine, L3Book):
             assert isinstance(theirs, L3Book)
-            return mine.compare(theirs), Proof(self.place, None, None)
+            return mine.compare(theirs), Proof(self.began, None, None)
         assert isinstance(theirs, L2Book)
         bids = [b for b in (mine.known_bid_from, theirs.known_bid_from) if b is not None]
         asks = [b for b in (mine.known_ask_to, theirs.known_ask_to) if b is not None]
         return mine.compare(theirs), Proof(
-            self.place,
+            self.began,
             max(bids, key=_value, default=None),
             min(asks, key=_value, default=None),
         )

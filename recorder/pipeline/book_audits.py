@@ -124,10 +124,11 @@ class BookAudits:
             self._give_up("no level is known to both", ts, output, sequence)
             return
         self._end(EQUAL, ts, output, sequence, compared=compared)
-        if proof.place.sequence == record.place.sequence:
+        if audit.place.sequence == record.place.sequence:
             # It may stand in a silence, behind the last message; what is known then is covered.
             record.cover_silence(output)
-            proof = replace(proof, place=record.place)
+            if audit.began.sequence == record.place.sequence:
+                proof = replace(proof, place=record.place)
         self._proof = proof
 
     def check(self, ts: int, sequence: int, output: Output) -> Silent | None:

@@ -41,6 +41,21 @@ def test_the_record_takes_back_no_more_than_since_the_last_proof() -> None:
     assert (interval.ordinal_last, interval.messages, interval.rows) == (3, 3, 43)
 
 
+def test_a_proof_is_one_of_the_book_as_it_was_when_it_was_copied() -> None:
+    """The book goes wrong while the copy, which is right, follows the stream to the answer."""
+    shell = ClassicShell().synced()
+    decide(shell)
+    corrupt(shell)
+    shell.update(102, 102, bids=[("99", "3", 102)])
+    shell.update(103, 103, bids=[("99", "1", 103)])
+    answer(shell, book(103))
+    decide(shell)
+    answer(shell, book(103))
+    assert [verdict[0] for verdict in verdicts(shell)] == ["equal", "unequal"]
+    (gap,) = shell.made.gaps()
+    assert (gap.reason, gap.sequence_expected) == ("drift", 102)
+
+
 def test_what_the_last_proof_did_not_reach_may_have_been_wrong_before_it() -> None:
     shell = ClassicShell().synced()
     decide(shell)
