@@ -28,8 +28,8 @@ def cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) -> 
     healed = {"next_run", "backfill"} if stream == "trades" else {"next_run"}
     is_anew = gap["healed_by"] == "backfill" and reason in ANEW and _is_mute(life, gap)
     if gap["healed_by"] in healed and reason in {"stopped", "crashed"} and not is_anew:
-        # One that fails while it publishes has said that it stops, in the raw log.
-        if (reason == "stopped" and life.end == CRASHED) or (
+        # One that fails or crashes while it publishes has said that it stops, in the raw log.
+        if (reason == "stopped" and life.end == CRASHED and not life.was_stopping) or (
             reason == "crashed" and life.end == STOPPED
         ):
             yield f"{what} says how process {life.number} ended, and it {life.end}"

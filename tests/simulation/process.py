@@ -63,6 +63,7 @@ class Life:
     damage : list        what recovery at its start said is not there any more
     sockets : list
     ts_end : int         wall clock, ns
+    was_stopping : bool  it had been asked to end, whatever became of that
     """
 
     number: int
@@ -74,6 +75,7 @@ class Life:
     sockets: list[SimulatedSocket] = field(default_factory=list)
     ts_start: int = 0
     ts_end: int = 0
+    was_stopping: bool = False
 
 
 class Process:
@@ -123,6 +125,7 @@ class Process:
     def stop(self) -> None:
         """Send the signal that asks for a clean end."""
         if (handler := self.loop.signals.get(signal.SIGTERM)) is not None:
+            self.life.was_stopping = True
             handler()
 
     def kill(self, kind: str) -> None:
