@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.simulation.cells import (
     counted,
 )
 from tests.simulation.digest import digest
+from tests.simulation.ledger import one_gap_between
 from tests.simulation.planted import BUGS, hunt
 from tests.simulation.seed import Seed
 
@@ -40,6 +42,9 @@ QUICKLY_FOUND = (
     "durable_before_the_sync",
     "raw_log_not_synced",
     "part_renamed_without_folder_sync",
+    "buffer_without_bound",
+    "gap_between_runs_forgotten",
+    "reseed_merged_at_wrong_sequence",
 )
 
 
@@ -98,6 +103,43 @@ def test_a_seed_is_the_same_run_in_another_process(tmp_path: Path) -> None:
     ]
     assert "digest" in told[0]
     assert told[0] == told[1]
+
+
+def _covered(run_id: str, ts_from: int, ts_to: int, first: int, last: int) -> dict[str, Any]:
+    names = ("run_id", "ts_from", "ts_to", "sequence_first", "sequence_last")
+    row = dict(zip(names, (run_id, ts_from, ts_to, first, last), strict=True))
+    return {**row, "ordinal_first": 0, "ordinal_last": last - first, "is_open": 0}
+
+
+def _gap(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run_id": before["run_id"],
+        "ordinal_from": before["ordinal_last"],
+        "reason": "crashed",
+        "ts_from": before["ts_to"],
+        "ts_to": after["ts_from"],
+        "sequence_expected": before["sequence_last"] + 1,
+        "sequence_received": after["sequence_first"],
+    }
+
+
+def test_a_clock_set_back_between_two_runs_hides_no_gap_before_or_behind() -> None:
+    one, two = _covered("a", 0, 100, 1, 5), _covered("b", 150, 300, 9, 15)
+    # Behind it the clock is set back, into the second run.
+    three, four = _covered("c", 250, 400, 20, 28), _covered("d", 450, 500, 40, 44)
+    runs = [[one], [two], [three], [four]]
+    right = [_gap(one, two), _gap(three, four)]
+    assert list(one_gap_between("A-B", "l2", runs, [*right])) == []
+    for missing in right:
+        rest = [gap for gap in right if gap is not missing]
+        (problem,) = one_gap_between("A-B", "l2", runs, rest)
+        assert "0 gaps between" in problem
+    (problem,) = one_gap_between("A-B", "l2", runs, [*right, _gap(two, four)])
+    assert "between no two intervals" in problem
+    (problem,) = one_gap_between(
+        "A-B", "l2", runs, [right[0], {**right[1], "sequence_expected": 7}]
+    )
+    assert "behind a row of 28" in problem
 
 
 def test_what_a_long_run_knows_can_be_put_away() -> None:
