@@ -17,6 +17,7 @@ from tests.simulation.seed import Played
 from tests.simulation.spoilt import Doubt, Stream, doubts_of
 
 NUMBERS = ("price_mantissa", "price_scale", "size_mantissa", "size_scale")
+PLACES = ("ordinal", "sequence", "ts_recv", "held_ns")
 BOUNDS = (
     "known_bid_from_mantissa",
     "known_bid_from_scale",
@@ -40,8 +41,8 @@ def intervals_of(archive: Archive) -> dict[tuple[str, str, str], list[dict[str, 
 def books_right(played: Played, archive: Archive) -> Iterator[str]:
     intervals = intervals_of(archive)
     doubts = doubts_of(played, archive)
-    l2 = archive.rows("l2_updates", ["ordinal", "sequence", "sequence_end", "side", *NUMBERS])
-    l3 = archive.rows("l3_events", ["ordinal", "sequence", "side", "kind", "order_id", *NUMBERS])
+    l2 = archive.rows("l2_updates", ["sequence_end", "side", *PLACES, *NUMBERS])
+    l3 = archive.rows("l3_events", ["side", "kind", "order_id", *PLACES, *NUMBERS])
     for rows, stream in ((l2, "l2"), (l3, "l3")):
         for (_, symbol, _, run_id), found in rows.items():
             columns, covered = found, intervals.get((symbol, stream, run_id), [])
@@ -76,9 +77,12 @@ def _changes_right(
     """
     what = f"{symbol} {stream}"
     if columns is None:
-        names = ("ordinal", "sequence", "sequence_end", "kind", "order_id", "side")
-        columns = {name: np.zeros(0, np.int64) for name in (*names, *NUMBERS)}
+        names = ("sequence_end", "kind", "order_id", "side", *PLACES, *NUMBERS)
+        columns = {name: np.zeros(0, np.int64) for name in names}
     ordinals = columns["ordinal"]
+    known = columns["ts_recv"] + columns["held_ns"]
+    if (np.diff(known) < 0).any():
+        yield f"{what}: a row is known before the one before it"
     if len(ordinals) and (np.diff(ordinals) != 1).any():
         # Snapshots take an ordinal each: there is one hole an interval, and no more.
         holes = int((np.diff(ordinals) != 1).sum())
@@ -89,6 +93,11 @@ def _changes_right(
         begin = int(np.searchsorted(ordinals, interval["ordinal_first"], "right"))
         end = int(np.searchsorted(ordinals, interval["ordinal_last"], "right"))
         seen += end - begin
+        if (
+            end > begin
+            and not interval["ts_from"] <= known[begin] <= known[end - 1] <= interval["ts_to"]
+        ):
+            yield f"{what}: rows are known outside the interval that covers them"
         first, last = interval["sequence_first"], interval["sequence_last"]
         truth = truth_of_number(played, symbol, first)
         if truth is None:
