@@ -81,7 +81,11 @@ class BookAudits:
             self._give_up(why, ts, output)
 
     def on_book_lost(self, ts: int, reason: str, output: Output) -> None:
-        """Note that the live book is none any more: what it was copied from cannot be followed."""
+        """Note that the live book is none any more: what it was copied from cannot be followed.
+
+        Answers older than it spoke of a subscription that may be gone, too.
+        """
+        self._older.clear()
         if self._audit is not None:
             self._give_up(f"the book was lost: {reason}", ts, output)
 
@@ -140,7 +144,6 @@ class BookAudits:
         """
         if self._older_than == sequence and len(self._older) >= OLDER_ANSWERS:
             theirs = self._older[-1]
-            self._older.clear()
             self.on_book_lost(ts, "silent", output)
             return Silent(self._record.symbol, self._record.stream, sequence, theirs)
         audit = self._audit

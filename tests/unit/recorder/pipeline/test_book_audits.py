@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from recorder.pipeline.book_audits import OLDER_ANSWERS
 from recorder.pipeline.output import Audited
 from recorder.raw_line import AUDIT
 from schemas.kucoin.rest import BookAnswer, format_book
-from tests.support.audit_lines import answer, corrupt, decide, verdicts, why
+from tests.support.audit_lines import answer, check, corrupt, decide, verdicts, why
 from tests.support.classic_shell import SYMBOL, URL, ClassicShell, book
 
 
@@ -155,3 +156,20 @@ def test_a_book_that_is_lost_meanwhile_ends_the_audit() -> None:
     assert why(shell) == "the book was lost: sequence"
     (gap,) = shell.made.gaps()
     assert gap.reason == "sequence"
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_older_answers_count_no_more_once_the_book_is_lost(comes_back: bool) -> None:
+    """They spoke of a subscription that is gone: they bring no stream up, and end no new book."""
+    shell = ClassicShell().synced()
+    for older in range(OLDER_ANSWERS):
+        decide(shell)
+        answer(shell, book(50 + older))
+    shell.line("close", connection=1, reason="closed")
+    if comes_back:
+        shell.line("open", connection=2)
+        shell.update(101, 101, connection=2, bids=[("100", "1", 101)])
+        shell.seed(101, request_id=2)
+    assert check(shell) == []
+    (gap,) = shell.made.gaps()
+    assert (gap.reason, gap.healed_by) == ("closed", "snapshot" if comes_back else None)
