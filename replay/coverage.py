@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from replay.catalog import Interval, Part, Snapshot
 from replay.engine import Engine
@@ -39,6 +40,7 @@ COVERAGE_SCHEMA = pa.schema(
 
 _DATASETS = {"l2": "l2_updates", "l3": "l3_events"}
 _COLUMNS = ("ordinal", "ts_recv", "held_ns")
+_OUTSIDE = ("stop", "activate")  # events of level 3 that take no place in its sequence
 
 
 @dataclass
@@ -281,11 +283,11 @@ def _counts(
 
 def _counted(engine: Engine, interval: Interval, start: int, stop: int) -> tuple[int, int]:
     """Count messages and rows from the parts, where an interval is cut by midnight or a range."""
-    is_l2 = interval.stream == "l2"
+    told_by = _told_by(interval)
     messages = rows = 0
     for part in _parts(engine, interval, start, stop):
         # Where only midnight cuts, parts are inside as a whole: the catalog knows their rows, and
-        # of level 2 it is read which of them end a message.
+        # it is read which of them end a message where not each does.
         if (
             start <= part.ts_first
             and part.ts_last < stop
@@ -293,15 +295,23 @@ def _counted(engine: Engine, interval: Interval, start: int, stop: int) -> tuple
             and part.ordinal_last <= interval.ordinal_last
         ):
             rows += part.rows
-            messages += _message_ends(engine, part) if is_l2 else part.rows
+            messages += _message_ends(engine, part, told_by) if told_by else part.rows
             continue
-        inside, table = _known_rows(
-            engine, interval, [part], (start, stop), ("is_last",) if is_l2 else ()
-        )
+        inside, table = _known_rows(engine, interval, [part], (start, stop), told_by)
         found = int(np.count_nonzero(inside))
         rows += found
-        messages += int(np.count_nonzero(inside & _is_last(table))) if is_l2 else found
+        messages += int(np.count_nonzero(inside & _ends_message(table))) if told_by else found
     return messages, rows
+
+
+def _told_by(interval: Interval) -> tuple[str, ...]:
+    """Return the column that says which rows end a message; none where each does.
+
+    Stop orders stand among the events of level 3, outside its sequence: they are no messages.
+    """
+    if interval.stream == "l2":
+        return ("is_last",)
+    return ("kind",) if interval.stream == "l3" and interval.messages != _rows_of(interval) else ()
 
 
 def _parts(engine: Engine, interval: Interval, start: int, stop: int) -> list[Part]:
@@ -333,14 +343,17 @@ def _known_rows(
     return (known >= span[0]) & (known < span[1]), table
 
 
-def _message_ends(engine: Engine, part: Part) -> int:
+def _message_ends(engine: Engine, part: Part, told_by: tuple[str, ...]) -> int:
     ordinals = (part.ordinal_first, part.ordinal_last)
     wanted = (part.dataset, part.symbol, part.run_id, ordinals)
-    return int(np.count_nonzero(_is_last(engine.rows(*wanted, ("ordinal", "is_last")))))
+    return int(np.count_nonzero(_ends_message(engine.rows(*wanted, ("ordinal", *told_by)))))
 
 
-def _is_last(table: pa.Table) -> np.ndarray[Any, Any]:
-    return np.asarray(table.column("is_last").to_numpy(), np.bool_)
+def _ends_message(table: pa.Table) -> np.ndarray[Any, Any]:
+    if "is_last" in table.column_names:
+        return np.asarray(table.column("is_last").to_numpy(), np.bool_)
+    kinds = table.column("kind").cast(pa.string())
+    return ~np.asarray(pc.is_in(kinds, pa.array(_OUTSIDE)).to_numpy(), np.bool_)
 
 
 def _proven(engine: Engine, interval: Interval, start: int, stop: int, rows: int) -> int:

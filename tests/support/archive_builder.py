@@ -179,16 +179,16 @@ class StreamBuilder:
                 *[[(name, number(p), number(s)) for name, p, s in rows] for rows in (bids, asks)]
             )
         self.stretches.append(Stretch(self.ordinal, ts, sequence))
-        self._extend(0)
+        self._extend(0, 0)
         self._note()
         return self
 
-    def _extend(self, rows: int) -> None:
+    def _extend(self, rows: int, messages: int = 1) -> None:
         stretch = self.stretches[-1]
         stretch.ordinal_last, stretch.ts_to = self.ordinal, self.ts
         stretch.sequence_last = self.sequence
         stretch.rows += rows
-        stretch.messages += rows > 0
+        stretch.messages += messages
 
     def message(
         self,
@@ -221,7 +221,7 @@ class StreamBuilder:
             self.book.change(side, Decimal(price), Decimal(size))
         self.ts, self.sequence, self.ts_event, self.held = ts, end, ts_event, held
         self.row_sequence = sequences[-1]
-        self._extend(len(changes))
+        self._extend(len(changes), min(len(changes), 1))
         self._note()
         return self
 
@@ -260,7 +260,7 @@ class StreamBuilder:
         self.ts, self.row_sequence = ts, self.sequence if private else sequence
         self.sequence = self.row_sequence
         self.ts_event, self.held = ts_event, 0
-        self._extend(1)
+        self._extend(1, not private)
         self._note()
         return self
 
@@ -289,7 +289,7 @@ class StreamBuilder:
         self.book.seed_again(exact_levels(bids), exact_levels(asks), exact_bounds(known))
         self.bounds = tuple(None if end is None else f"{end:f}" for end in self.book.known)
         self.ts = ts
-        self._extend(0)
+        self._extend(0, 0)
         self.keyframe()
         self._note()
         return self

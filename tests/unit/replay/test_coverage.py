@@ -154,3 +154,18 @@ def test_parts_that_midnight_does_not_cut_are_not_read_for_their_rows(tmp_path):
         assert read == [("l2_updates", ("ordinal", "is_last"))] * 2
         late = tape.coverage(SYMBOL, MIDNIGHT + 13 * 3600 * S, MIDNIGHT + 25 * 3600 * S)
         assert late.column("rows").to_pylist() == [2, 0, 2, 0]
+
+
+def test_stop_orders_are_rows_of_their_day_and_no_messages(tmp_path):
+    builder = ArchiveBuilder(tmp_path / "archive", rows_per_part=3)
+    book = builder.book(SYMBOL, "l3").snapshot(MIDNIGHT - 100 * S, 0, [], [])
+    for number in range(4):
+        book.event(MIDNIGHT - (50 - number) * S, "stop", f"s{number}", side="bid", price="1")
+    book.event(MIDNIGHT - 5 * S, "open", "a", side="bid", price="1", remain="1")
+    book.event(MIDNIGHT + 5 * S, "open", "b", side="bid", price="1", remain="1")
+    builder.write()
+    with Archive(builder.root) as tape:
+        days = tape.coverage(SYMBOL).to_pylist()
+        assert [(day["messages"], day["rows"]) for day in days] == [(1, 5), (1, 1)]
+        (cut,) = tape.coverage(SYMBOL, MIDNIGHT - 49 * S, MIDNIGHT).to_pylist()
+        assert (cut["messages"], cut["rows"]) == (1, 4)
