@@ -19,7 +19,7 @@ from recorder.api_key import ApiKey, load_api_key
 from recorder.clock import monotonic_ns, wall_ns
 from recorder.config import Config
 from recorder.disk_policy import TELL_AGAIN_S
-from recorder.errors import RecorderError, VenueUnreachable
+from recorder.errors import RecorderError, VenueError
 from recorder.health.app import Commands, make_app
 from recorder.health.monitor import Monitor, Subject
 from recorder.health.status import STOPPING
@@ -215,8 +215,9 @@ class _Daemon:
                     rest, client, config, self._key, known_symbols(config.archive), self._log
                 )
             )
-        except VenueUnreachable:
-            # What a crash left needs no exchange, and whoever reads shall not wait for one.
+        except VenueError:
+            # What a crash left needs no exchange, be it away or unwilling, and whoever reads shall
+            # not wait for one.
             if disk().is_file(config.archive / CATALOG_DB):
                 tape = await self._open(worker)
                 if tape is not None:

@@ -6,10 +6,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from recorder.daemon import record
-from recorder.errors import VenueUnreachable
+from recorder.errors import VenueRefused, VenueUnreachable
 from recorder.raw_line import RawLine
 from recorder.recording import Recording, RecordingSettings
 from recorder.tape import open_tape
@@ -52,6 +54,17 @@ async def test_what_a_crash_left_is_finished_without_the_exchange(tmp_path: Path
     with pytest.raises(VenueUnreachable):
         await asyncio.wait_for(record(config, lambda: open_tape(config)), 20)
     assert len(table_rows(archive, "runs")) == 1
+
+
+async def test_what_a_crash_left_is_finished_though_the_exchange_refuses_us(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    run_id = leave_a_crashed_run(archive)
+    async with TestServer(web.Application()) as nobody_we_know:  # 404, whatever is asked
+        config = make_config(str(nobody_we_know.make_url("")).rstrip("/"), archive)
+        with pytest.raises(VenueRefused):
+            await asyncio.wait_for(record(config, lambda: open_tape(config)), 20)
+    [run] = table_rows(archive, "runs")
+    assert (run["run_id"], run["stop_reason"]) == (run_id, "crashed")
 
 
 async def test_a_mistyped_address_leaves_nothing_behind(tmp_path: Path) -> None:
