@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,8 +81,15 @@ class ParquetTwin:
         number = versions[-1] + 1 if versions else 1
         folder = root / str(number)
         make_folder(folder)
-        for table in TABLES.values():
-            self._write_table(table, folder / f"{table.name}.parquet")
+        try:
+            for table in TABLES.values():
+                self._write_table(table, folder / f"{table.name}.parquet")
+        except OSError:
+            # Nothing names it, and a full disk must not fill up with what each try has left. It
+            # would also stand among the versions kept, in place of one that is read.
+            with suppress(OSError):
+                disk().remove_tree(folder)
+            raise
         write_file(root / CURRENT, f"{number}\n".encode())
         for old in versions[: max(0, len(versions) + 1 - _KEPT_VERSIONS)]:
             disk().remove_tree(root / str(old))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,27 @@ def test_only_a_table_of_many_rows_is_compressed(catalog: Any, tmp_path: Path) -
         path = tmp_path / "catalog.parquet" / str(count) / "runs.parquet"
         column = pq.read_metadata(path).row_group(0).column(0)
         assert column.compression == ("UNCOMPRESSED" if count < 64 else "ZSTD")
+
+
+def test_what_a_failed_try_has_written_goes_and_takes_no_place_of_a_version_that_is_read(
+    catalog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        catalog.publish_parquet()
+
+    def fail(path: Path) -> None:
+        if path.stem == "runs":
+            raise OSError(errno.ENOSPC, "no room")
+        publish(path)
+
+    publish = parquet_twin.publish_file
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet_twin, "publish_file", fail)
+        for _ in range(5):
+            with pytest.raises(OSError, match="no room"):
+                catalog.publish_parquet()
+    root = tmp_path / "catalog.parquet"
+    assert sorted(path.name for path in root.iterdir()) == ["1", "2", "CURRENT"]
+    catalog.publish_parquet()
+    assert sorted(path.name for path in root.iterdir()) == ["1", "2", "3", "CURRENT"]
+    assert twin(tmp_path, "runs") == []
