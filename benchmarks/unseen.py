@@ -11,7 +11,8 @@
   history still has is filled in. Printed: the share of the trades missed that the archive has.
 
 The recorder and the exchange are processes of their own, and the exchange writes down what it did.
-It exits with 1 when a fault was not found, not healed, or an archive does not hold.
+It exits with 1 when a fault was not found or not healed, when no trade was got back or fewer than
+the archive says, or when an archive does not hold.
 """
 
 from __future__ import annotations
@@ -314,7 +315,10 @@ def is_good(result: Mapping[str, Any]) -> bool:
     if result["wrong"]:
         return False
     if "missed" in result:
-        return bool(result["missed"] and not result["made_up"] and not result["twice"])
+        back = sum(result[hole]["filled_in"] for hole in (CUT, OFF))
+        # Where every hole is said to be whole again, none of its trades may be missing.
+        is_lie = back != result["missed"] and result["holes"] == result["holes_proven_whole_again"]
+        return bool(back and not is_lie and not result["made_up"] and not result["twice"])
     all_found = result["found"] == result["faults"] > 0
     return bool(all_found and not result["not_healed"] and not result["elsewhere"])
 

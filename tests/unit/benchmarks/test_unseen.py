@@ -90,7 +90,13 @@ def test_a_run_is_good_when_all_was_found_and_nothing_invented() -> None:
     assert unseen.is_good(silenced)
     for bad in ({"found": 1}, {"not_healed": 1}, {"elsewhere": 1}, {"wrong": "no"}):
         assert not unseen.is_good({**silenced, **bad})
-    trades = {"missed": 9, "made_up": 0, "twice": 0, "wrong": ""}
+    holes = {"connection_cut": {"filled_in": 6}, "recorder_off": {"filled_in": 3}}
+    trades = {"missed": 9, "made_up": 0, "twice": 0, "wrong": "", **holes}
+    trades |= {"holes": 2, "holes_proven_whole_again": 2}
     assert unseen.is_good(trades)
     for bad in ({"missed": 0}, {"made_up": 1}, {"twice": 1}, {"wrong": "no"}):
         assert not unseen.is_good({**trades, **bad})
+    assert not unseen.is_good({**trades, "missed": 10}), "a hole is said to be whole and is not"
+    assert unseen.is_good({**trades, "missed": 10, "holes_proven_whole_again": 1})
+    nothing = {hole: {"filled_in": 0} for hole in holes}
+    assert not unseen.is_good({**trades, **nothing, "holes_proven_whole_again": 0})
