@@ -3,7 +3,8 @@
 The pipeline copies a book at the line that says so and asks for the exchange's; what comes of it is
 its business. Here is decided when: each book once an interval, spread over it; one that has been
 quiet for long sooner, because silence is either a quiet market or a dead subscription, and only a
-question tells. A book that stays quiet is asked about at longer and longer intervals.
+question tells. What stays quiet is asked about at longer and longer intervals. Trades are audited
+for that alone, by the exchange's last trades: there is no book of them to be wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from recorder.questions import Questions
 from recorder.raw_line import AUDIT, CHECK, RawLine
 from recorder.rest_log import LoggedRest
 from recorder.transport.rest import RestFailed
-from schemas.kucoin.profile import PRIVATE, PUBLIC, BookSource, Profile
+from schemas.datasets import BOOK_STREAMS
+from schemas.kucoin.profile import PRIVATE, PUBLIC, Profile
 
 # Two checks make a crossed book, three a silent stream: 10 to 15 seconds.
 CHECK_S = 5.0
@@ -77,8 +79,8 @@ class Auditor:
     ----------
     rest : LoggedRest
     append : callable       takes lines of the raw log
-    profile : Profile       says where books are
-    wanted : callable       the book streams that are subscribed to now
+    profile : Profile       says where books and last trades are
+    wanted : callable       the books and trades that are subscribed to now
     last_row : callable     when the newest row of a stream was received, ns; None before the first
     healing : callable      how many streams without a book wait to ask for one
     rules : AuditRules
@@ -165,13 +167,11 @@ class Auditor:
         if self._healing() > HEALING_MAX:
             return
         self._unheard = {k: since for k, since in self._unheard.items() if now - since < UNHEARD_S}
-        due = [(self._urgency(book, now), key) for key, book in self._books.items()]
-        for urgency, key in sorted(due, reverse=True):
-            is_full = self._questions.under_way >= WAITING_MAX or len(self._unheard) >= UNHEARD_MAX
-            if urgency < 1.0 or is_full:
+        for key in self._due(now):
+            if self._questions.under_way >= WAITING_MAX or len(self._unheard) >= UNHEARD_MAX:
                 return
-            source, path = self._source(key)
-            pool, cost = _pool(source), self._profile.limits.weight(path)
+            path, signed = self._source(key)
+            pool, cost = _pool(signed=signed), self._profile.limits.weight(path)
             if self._allowance[pool] < cost:
                 return
             self._allowance[pool] -= cost
@@ -198,7 +198,16 @@ class Auditor:
             elif row_ts != book.row_ts:
                 book.row_ts, book.changed_at, book.quiet_audits = row_ts, now, 0
 
-    def _urgency(self, book: _Book, now: float) -> float:
+    def _due(self, now: float) -> list[Key]:
+        """Return what is due, the most urgent first.
+
+        Trades come behind all books: of most symbols they are quiet for minutes, which is no news.
+        """
+        urgencies = [(self._urgency(key, book, now), key) for key, book in self._books.items()]
+        ranked = [(key[1] in BOOK_STREAMS, urgency, key) for urgency, key in urgencies]
+        return [key for _, urgency, key in sorted(ranked, reverse=True) if urgency >= 1.0]
+
+    def _urgency(self, key: Key, book: _Book, now: float) -> float:
         """Return how due an audit is: from 1 on it is, and a silence comes before a schedule."""
         rules = self.rules
         since = now - book.audited_at
@@ -207,34 +216,38 @@ class Auditor:
             wait = min(most, rules.stale_after_s * 2.0 ** min(book.quiet_audits, 32))
             if min(since, now - book.changed_at) >= wait:
                 return 1e6 + (now - book.changed_at)
-        return since / rules.interval_s if rules.interval_s else 0.0
+        is_scheduled = rules.interval_s and key[1] in BOOK_STREAMS
+        return since / rules.interval_s if is_scheduled else 0.0
 
-    def _source(self, key: Key) -> tuple[BookSource, str]:
-        symbol, stream = key
+    def _source(self, key: Key) -> tuple[str, bool]:
+        """Return what is asked for a stream, and whether with the API key."""
+        symbol, stream = quote(key[0], safe=""), key[1]
+        if stream not in BOOK_STREAMS:
+            return self._profile.histories_path.format(symbol=symbol), False
         source = self._profile.book_source(stream, signed=self._signed)
-        assert source is not None, "a stream without a book is not audited"
-        return source, source.path.format(symbol=quote(symbol, safe=""))
+        assert source is not None, "a stream without a book is not stitched"
+        return source.path.format(symbol=symbol), source.signed
 
     async def _serve(self, key: Key) -> None:
         while key in self._asked_for:
             await self._ask(key)
 
     async def _ask(self, key: Key) -> None:
-        source, path = self._source(key)
+        path, signed = self._source(key)
         symbol, stream = key
-        async with self._turns[_pool(source)]:
-            await self._rest.wait_turn(path, signed=source.signed, rank=lambda: RANK)
+        async with self._turns[_pool(signed=signed)]:
+            await self._rest.wait_turn(path, signed=signed, rank=lambda: RANK)
             # Taken only now: an audit begun while this waited is answered by it, too.
             self._asked_for.discard(key)
             try:
                 await self._rest.ask_now(
-                    path, signed=source.signed, symbol=symbol, stream=stream, purpose=AUDIT
+                    path, signed=signed, symbol=symbol, stream=stream, purpose=AUDIT
                 )
             except RestFailed as failure:  # logged; this audit ends without a verdict
                 self._log.warning(
-                    "no book to compare with", symbol=symbol, stream=stream, problem=failure.problem
+                    "nothing to compare with", symbol=symbol, stream=stream, problem=failure.problem
                 )
 
 
-def _pool(source: BookSource) -> str:
-    return PRIVATE if source.signed else PUBLIC
+def _pool(*, signed: bool) -> str:
+    return PRIVATE if signed else PUBLIC

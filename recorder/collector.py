@@ -17,6 +17,7 @@ from recorder.book_requests import BookRequests
 from recorder.clock import stamp_line
 from recorder.intake import Intake
 from recorder.logs import Log
+from recorder.pipeline.auditing import AUDITED_STREAMS
 from recorder.pipeline.output import ArmTimer, AskAudit, Backfill, Command, Resubscribe
 from recorder.pipeline.routes import Key
 from recorder.rest_log import LoggedRest
@@ -25,7 +26,6 @@ from recorder.transport.dialer import Dialer
 from recorder.transport.keeper import Keeper, KeeperCounts, Rotation
 from recorder.transport.rest import PoolStatus, RestClient
 from recorder.transport.session import Session
-from schemas.datasets import BOOK_STREAMS
 from schemas.kucoin.profile import Profile
 from schemas.kucoin.topics import STREAM_OF_FEED
 
@@ -164,7 +164,7 @@ class Collector:
             rest,
             intake.append,
             self._profile,
-            self._books_wanted,
+            self._audits_wanted,
             self._last_row,
             lambda: 0 if self._books is None else self._books.waiting,
             self._audit_rules,
@@ -337,12 +337,12 @@ class Collector:
         if not task.cancelled() and (error := task.exception()) and not self._crashed.done():
             self._crashed.set_exception(error)
 
-    def _books_wanted(self) -> list[Key]:
-        """Return the book streams that are subscribed to, and not refused."""
+    def _audits_wanted(self) -> list[Key]:
+        """Return the books and trades that are subscribed to, and not refused."""
         return [
             (symbol, STREAM_OF_FEED[feed])
             for feed, symbol in self._wanted
-            if STREAM_OF_FEED[feed] in BOOK_STREAMS and (symbol, feed) not in self.refused
+            if STREAM_OF_FEED[feed] in AUDITED_STREAMS and (symbol, feed) not in self.refused
         ]
 
     def _resubscribe(self, command: Resubscribe) -> None:

@@ -17,6 +17,7 @@ from recorder.clock import monotonic_ns
 from recorder.pipeline.output import INCONCLUSIVE, NO_TIME, Audited, Gap, Output
 from recorder.pipeline.routes import Key
 from recorder.raw_line import RawLine
+from schemas.datasets import BOOK_STREAMS
 from schemas.timestamps import NS_PER_S
 
 # From half a millisecond to what the watchdog would call hung.
@@ -195,7 +196,7 @@ class Meters:
 
     def _count_audit(self, audit: Audited) -> None:
         self.audits[audit.stream, audit.result] += 1
-        if audit.result != INCONCLUSIVE:
+        if audit.result != INCONCLUSIVE and audit.stream in BOOK_STREAMS:
             self.last_audits[audit.symbol, audit.stream] = audit.ts
 
     def _count_gap(self, gap: Gap) -> None:

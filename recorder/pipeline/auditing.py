@@ -30,8 +30,10 @@ from recorder.pipeline.book_record import Place
 from recorder.pipeline.decode import Book
 from recorder.pipeline.output import Int64Array
 from recorder.stitch.events import Snapshot, UpdateBatch
-from schemas.datasets import BID
+from schemas.datasets import BID, BOOK_STREAMS
 
+# Books are compared, trades only asked whether any was not told.
+AUDITED_STREAMS = (*BOOK_STREAMS, "trades")
 # Changes kept while no answer is there: minutes of a busy symbol, while a question lives ten
 # seconds. What is beyond ends the audit without a verdict: two megabytes, of few streams at a time.
 CHANGES_MAX = 20_000
@@ -39,6 +41,9 @@ CHANGES_MAX = 20_000
 # silent: ten seconds at the least, and one more check, so that what a stopped machine or a slow
 # disk has kept back is read first.
 SILENT_CHECKS = 3
+# Answers in a row, each newer than the one before and all older than what we have, which stands
+# still meanwhile, before the stream is called silent: no cache lags behind for so many audits.
+OLDER_ANSWERS = 3
 # Checks an audit may last in all, ten minutes: its question may wait behind those of healing.
 CHECKS_MAX = 120
 
@@ -49,20 +54,50 @@ _L3_COLUMNS = (*_L2_COLUMNS, "kind", "order_id", "remain_size_mantissa", "remain
 
 
 class Silent(Exception):
-    """A stream brings nothing although the venue's book has moved on.
+    """A stream brings nothing although the venue has moved on.
 
     Attributes
     ----------
-    ours, theirs : int   the sequences
+    ours, theirs : int   the sequences; ours None where nothing ever came
     """
 
-    def __init__(self, symbol: str, stream: str, ours: int, theirs: int) -> None:
+    def __init__(self, symbol: str, stream: str, ours: int | None, theirs: int) -> None:
         self.ours = ours
         self.theirs = theirs
-        super().__init__(
-            f"{symbol} {stream}: the exchange's book stands at {theirs}, ours at {ours}, "
-            "and nothing comes"
-        )
+        where = "nothing was told yet" if ours is None else f"ours at {ours}"
+        told = f"the exchange stands at {theirs}, {where}, and nothing comes"
+        super().__init__(f"{symbol} {stream}: {told}")
+
+
+class OlderAnswers:
+    """Answers older than what we have, one after the other, while it stands still.
+
+    Where numbers have begun anew and nothing tells of it, every answer is. That the venue goes on
+    while nothing comes shows then that the stream is dead.
+    """
+
+    def __init__(self) -> None:
+        self._ours = -1
+        self._theirs: list[int] = []
+
+    def note(self, ours: int, theirs: int) -> None:
+        """Take in an answer that stands at `theirs` while we stand at `ours`."""
+        if ours != self._ours:
+            self._ours, self._theirs = ours, []
+        if self._theirs and theirs < self._theirs[-1]:
+            self._theirs.clear()  # a cache, or several
+        if theirs < ours and theirs not in self._theirs[-1:]:
+            self._theirs.append(theirs)
+
+    def forget(self) -> None:
+        """Begin anew: they spoke of a subscription that may be gone."""
+        self._theirs.clear()
+
+    def prove(self, ours: int) -> int | None:
+        """Return where the venue stands, once the stream is proven dead."""
+        if ours != self._ours or len(self._theirs) < OLDER_ANSWERS:
+            return None
+        return self._theirs[-1]
 
 
 @dataclass(frozen=True, slots=True)

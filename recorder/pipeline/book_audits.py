@@ -6,7 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from recorder.book import BookOverflow, BooksDiffer, L2Book, L3Book
-from recorder.pipeline.auditing import Auditing, Proof, Silent, tell_difference, tell_reason
+from recorder.pipeline.auditing import (
+    Auditing,
+    OlderAnswers,
+    Proof,
+    Silent,
+    tell_difference,
+    tell_reason,
+)
 from recorder.pipeline.book_record import BookRecord, Place
 from recorder.pipeline.output import (
     EQUAL,
@@ -18,10 +25,6 @@ from recorder.pipeline.output import (
     Output,
 )
 from recorder.stitch.events import Snapshot, UpdateBatch
-
-# Answers in a row, each newer than the one before and all older than the book, which stands still
-# meanwhile, before the stream is called silent: a cache does not lag behind for so many audits.
-OLDER_ANSWERS = 3
 
 
 class BookAudits:
@@ -39,9 +42,7 @@ class BookAudits:
         # Of the interval in force: where the venue's own book began it, and the last proof since.
         self._seed: Place | None = None
         self._proof: Proof | None = None
-        # Older answers, while the book stands at a sequence.
-        self._older_than = -1
-        self._older: list[int] = []
+        self._older = OlderAnswers()
 
     def restart(self) -> None:
         """Begin anew at a full book of the venue's, which has just been written."""
@@ -72,7 +73,7 @@ class BookAudits:
         except BookOverflow as error:
             why = str(error)
         if why:
-            self._note_older(answer.sequence)
+            self._older.note(self._record.place.sequence, answer.sequence)
             self._give_up(why, answer.ts_recv, output, answer.sequence)
 
     def on_failed(self, ts: int, why: str, output: Output) -> None:
@@ -85,7 +86,7 @@ class BookAudits:
 
         Answers older than it spoke of a subscription that may be gone, too.
         """
-        self._older.clear()
+        self._older.forget()
         if self._audit is not None:
             self._give_up(f"the book was lost: {reason}", ts, output)
 
@@ -142,10 +143,9 @@ class BookAudits:
         -------
         Silent or None   when the stream is proven to be
         """
-        if self._older_than == sequence and len(self._older) >= OLDER_ANSWERS:
-            theirs = self._older[-1]
+        if (older := self._older.prove(sequence)) is not None:
             self.on_book_lost(ts, "silent", output)
-            return Silent(self._record.symbol, self._record.stream, sequence, theirs)
+            return Silent(self._record.symbol, self._record.stream, sequence, older)
         audit = self._audit
         found = audit.check(sequence) if audit is not None else ""
         if not found:
@@ -164,20 +164,6 @@ class BookAudits:
         if self._proof is not None and self._proof.covers(difference):
             return self._proof.place
         return self._seed
-
-    def _note_older(self, theirs: int) -> None:
-        """Note an answer older than the book.
-
-        Where numbers have begun anew and nothing tells of it, every answer is. That the venue's
-        book goes on while ours stands still shows then that the stream is dead.
-        """
-        ours = self._record.place.sequence
-        if ours != self._older_than:
-            self._older_than, self._older = ours, []
-        if self._older and theirs < self._older[-1]:
-            self._older.clear()  # a cache, or several
-        if theirs < ours and theirs not in self._older[-1:]:
-            self._older.append(theirs)
 
     def _give_up(self, why: str, ts: int, output: Output, sequence: int | None = None) -> None:
         self._end(INCONCLUSIVE, ts, output, sequence, detail=tell_reason(why))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from recorder.pipeline.auditing import AUDITED_STREAMS
 from recorder.pipeline.decode import UNKNOWN_INSTRUMENT, Scales, check_texts, decode_book
 from recorder.pipeline.frames import MALFORMED, Frames
 from recorder.pipeline.output import Counts, InstrumentSeen, InstrumentsListed, Output
@@ -20,7 +21,6 @@ from recorder.raw_line import AUDIT, BACKFILL, CHECK, PAUSED, RAW_LOG_DAMAGED, R
 from recorder.stitch.events import Snapshot, SnapshotFailed, Timer
 from recorder.stitch.machine import BUFFER_UPDATES_MAX
 from recorder.stitch.rules import OverlapRule, StrictRule
-from schemas.datasets import BOOK_STREAMS
 from schemas.kucoin.profile import BookSource, Profile
 from schemas.kucoin.profiles import profile_named
 from schemas.kucoin.rest import (
@@ -179,12 +179,15 @@ class Pipeline:
                 streams.check(line.ts_recv, output)
             case what if what == PAUSED:
                 streams.pause(line.ts_recv, str(fields.get("reason", "disk_full")), output)
-            case what if what == AUDIT and fields.get("stream") in BOOK_STREAMS:
+            case what if what == AUDIT and fields.get("stream") in AUDITED_STREAMS:
                 streams.audit_asked((fields["symbol"], fields["stream"]), output)
 
     def _on_rest_answer(self, streams: Streams, line: RawLine, output: Output) -> None:
         if line.fields.get("purpose") == BACKFILL:
             self._on_histories(streams, line, output)
+            return
+        if line.fields.get("purpose") == AUDIT and line.fields.get("stream") == "trades":
+            self._on_trades_audit(streams, line, output)
             return
         url = urlsplit(line.fields["url"])
         if self._profile.lists_symbols(url.path):
@@ -277,6 +280,16 @@ class Pipeline:
         except MALFORMED as error:
             self._refuse_answer(f"the last trades of {symbol}", error, output)
             trades.on_histories_failed(output)
+
+    def _on_trades_audit(self, streams: Streams, line: RawLine, output: Output) -> None:
+        symbol = line.fields["symbol"]
+        try:
+            told = parse_histories(parse_answer(line.data or b""))
+        except MALFORMED as error:
+            self._refuse_answer(f"the last trades of {symbol}", error, output)
+            self._on_book_failed(streams, line, output)
+            return
+        streams.trades(symbol).on_audit_answered(line.ts_recv, told, output)
 
     def _on_book_failed(self, streams: Streams, line: RawLine, output: Output) -> None:
         fields = line.fields

@@ -74,11 +74,15 @@ class PushStream:
 
     def on_down(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
         """End the interval when the socket was last heard of."""
+        if self._interval is not None:
+            ts_alive = max(self._interval.ts_to, ts_alive)
+            self._end_interval_at(self._clock.advance(ts_alive), ts, reason, output)
         self.up = False
+
+    def _end_interval_at(self, ts_to: int, ts: int, reason: str, output: Output) -> None:
         interval, self._interval = self._interval, None
-        if interval is None:
-            return
-        interval.ts_to = self._clock.advance(max(interval.ts_to, ts_alive))
+        assert interval is not None
+        interval.ts_to = ts_to
         interval.is_open = False
         output.touch(interval)
         self._gap = Gap(
@@ -101,8 +105,9 @@ class PushStream:
         ts, told_until : int   when that was found, and until when nothing was missed, ns
         """
         if self._interval is not None:
-            self._interval.ts_to = max(self._interval.ts_from, told_until)
-        self.on_down(ts, told_until, "silent", output)
+            ts_to = max(self._interval.ts_from, told_until)
+            self._end_interval_at(ts_to, ts, "silent", output)
+        self.up = False
 
     def on_unreadable(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
         """Note that a push may be lost: nothing later would show it, so a gap says it now.

@@ -147,7 +147,11 @@ class Streams:
         self.book(key).on_reseed_failed()
 
     def audit_asked(self, key: Key, output: Output) -> None:
-        """Note that a book is to be compared with the venue's, behind what came before."""
+        """Note that a book or trades are to be compared with the venue's, as they are now."""
+        if key[1] not in BOOK_STREAMS:
+            trades = self.trades(key[0])
+            trades.audits.on_asked(output, is_up=trades.up)
+            return
         self.stitch(key, output)
         book = self.book(key)
         book.audits.on_asked(book.book, output)
@@ -159,11 +163,14 @@ class Streams:
 
     def audit_failed(self, key: Key, ts: int, why: str, output: Output) -> None:
         """Note that an audit will not be answered."""
+        if key[1] not in BOOK_STREAMS:
+            self.trades(key[0]).audits.on_failed(ts, why, output)
+            return
         self.stitch(key, output)
         self.book(key).audits.on_failed(ts, why, output)
 
     def check(self, ts: int, output: Output) -> None:
-        """Look at every book, each at the end of a message."""
+        """Look at every book, each at the end of a message, and at audits of trades."""
         for key, book in self._books.items():
             self.stitch(key, output)
             told_until = book.on_check(ts, output)
@@ -171,6 +178,11 @@ class Streams:
                 self._silent.add(key)
                 if key[1] == "l3":
                     self._on_trades_silent(key[0], ts, told_until, output)
+        for key, push in self._pushes.items():
+            if isinstance(push, TradeStream) and push.on_check(ts, output):
+                self._silent.add(key)
+                for connection in list(self.carriage.carriers[key]):
+                    self.carriage.release(connection, key)
 
     def carried(self, key: Key, connection: int, ts: int, output: Output) -> None:
         """Note that a connection carries a stream; it comes up where none did before."""

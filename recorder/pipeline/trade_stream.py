@@ -12,9 +12,10 @@ from recorder.pipeline.decode import (
     parse_optional,
 )
 from recorder.pipeline.missed_trades import HEALED, Hole, MissedTrades
-from recorder.pipeline.output import Backfill, Output
+from recorder.pipeline.output import Backfill, Output, Resubscribe
 from recorder.pipeline.push_stream import PushStream
 from recorder.pipeline.routes import MATCH_TOPIC
+from recorder.pipeline.trade_audits import TradeAudits
 from schemas.kucoin.market import L3Event, Match
 from schemas.kucoin.rest import HistoryTrade
 
@@ -46,6 +47,7 @@ class TradeStream(PushStream):
     Attributes
     ----------
     match_topic_up : bool   whether the match topic is subscribed
+    audits : TradeAudits
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class TradeStream(PushStream):
         # Id → when it was known, and its number; the oldest first.
         self._ids: dict[str | int, tuple[int, int]] = {}
         self._missed = MissedTrades()
+        self.audits = TradeAudits(symbol, self._clock)
+        self._known_until = 0  # the last row, or the beginning of the interval
         self._last_whole = last_trade  # up to here every topic has told what it tells
         self._topics: set[str] = set()  # that bring trades in this interval
         self._newest: dict[str, int] = {}  # by topic, in this interval
@@ -65,6 +69,8 @@ class TradeStream(PushStream):
         """Begin an interval, and ask for what was missed before it."""
         gap = self._gap
         super().on_up(ts, output)
+        self._known_until = self._clock.now
+        self.audits.restart()
         joins_runs = gap is None and self._is_proven
         self._missed.begin(self._end_interval(), gap, joins_runs=joins_runs)
         # Also where a question is on its way: a shell that has forgotten it would never answer.
@@ -118,6 +124,41 @@ class TradeStream(PushStream):
         self._missed.fail()
         self._go_on(self._missed.settle(), output)
 
+    def on_audit_answered(self, ts_recv: int, trades: list[HistoryTrade], output: Output) -> None:
+        """Take in the history an audit asked for."""
+        numbers = {trade.sequence for trade in trades}
+        self.audits.on_answered(ts_recv, numbers, self._told(), self._last_told, output)
+
+    def on_check(self, ts: int, output: Output) -> bool:
+        """Look at the audit that goes on.
+
+        Returns
+        -------
+        bool   the topic has been found silent, and is to be subscribed to anew
+        """
+        silent = self.audits.check(ts, self._last_told, output)
+        if silent is None:
+            return False
+        output.incidents.append(str(silent))
+        self.on_silent(ts, self._known_until, output)
+        output.commands.append(Resubscribe(self.symbol, self.stream))
+        return True
+
+    def on_down(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
+        """End the interval, and with it the audit under way."""
+        self.audits.on_down(ts, reason, output)
+        super().on_down(ts, ts_alive, reason, output)
+
+    def on_silent(self, ts: int, told_until: int, output: Output) -> None:
+        """End the interval where trades were last told, and with it the audit under way."""
+        self.audits.on_down(ts, "silent", output)
+        super().on_silent(ts, max(told_until, self._known_until), output)
+
+    @property
+    def _last_told(self) -> int | None:
+        """The newest trade told in this interval, news or not."""
+        return max(self._newest.values(), default=None)
+
     def write(
         self,
         ts_recv: int,
@@ -133,6 +174,7 @@ class TradeStream(PushStream):
             (interval.sequence_first, interval.sequence_last) if interval else (None, None)
         )
         super().write(ts_recv, ts_event, sequence, numbers, words, output)
+        self._known_until = self._clock.now
         if interval is not None and first is not None and last is not None:
             interval.sequence_first = min(first, sequence)
             interval.sequence_last = max(last, sequence)

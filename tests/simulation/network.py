@@ -117,7 +117,7 @@ class Venue:
     def sequence(self, symbol: str, stream: str) -> int:
         """Return the last number of a stream that has been told."""
         truth, told = self.truth(symbol), self.told[symbol]
-        feed = {"l2": "level2", "l3": "level3"}[stream]
+        feed = {"l2": "level2", "l3": "level3", "trades": "match"}[stream]
         for position in range(told - 1, -1, -1):
             if truth.messages[position].feed == feed:
                 return truth.messages[position].last
@@ -251,8 +251,7 @@ class Venue:
         if self.faults.strikes("no_ack"):
             socket.troubles.append("no_ack")
             return
-        if self._feeds[prefix] != "match" and self.faults.strikes("silent_topic"):
-            # Acknowledged, and nothing comes: for trades only more trades could show it.
+        if self.faults.strikes("silent_topic"):
             socket.silent.update(topics)
             socket.ever_silent.update(topics)
         delay_s = self.draw.uniform(0.1, 3.0) if self.faults.strikes("late_ack") else 0.0

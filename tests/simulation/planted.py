@@ -16,6 +16,7 @@ from recorder.pipeline.auditing import Auditing
 from recorder.pipeline.book_audits import BookAudits
 from recorder.pipeline.known_clock import KnownClock
 from recorder.pipeline.reseed import Reseeding
+from recorder.pipeline.trade_audits import TradeAudits
 from recorder.pipeline.trade_stream import BookTradeStream, TradeStream
 from recorder.recording import Recording
 from recorder.stitch.actions import Action, WriteGap
@@ -246,6 +247,17 @@ def silent_topic_not_noticed() -> Iterator[None]:
 
 
 @contextmanager
+def silent_trades_not_noticed() -> Iterator[None]:
+    """A history newer than all that was told says nothing about the match topic."""
+
+    def keep_quiet(self: TradeAudits, *_: Any) -> None:
+        self._newest = None
+
+    with patch.object(TradeAudits, "check", keep_quiet):
+        yield
+
+
+@contextmanager
 def audit_never_unequal() -> Iterator[None]:
     """An audit calls every book equal."""
 
@@ -328,6 +340,7 @@ BUGS: dict[str, Bug] = {
         known_time_runs_backwards,
         token_kept,
         silent_topic_not_noticed,
+        silent_trades_not_noticed,
         audit_never_unequal,
         drift_from_the_verdict_on,
         reseed_merged_at_wrong_sequence,

@@ -360,11 +360,10 @@ class Seed:
         """Say what is not as it should be; what was told two seconds ago must have arrived."""
         seen = self._seen
         venue = self._around.venue
-        books = [s for s in STREAMS[self.plan.profile] if s != "trades"]
         self._seen = {
             (symbol, stream): venue.sequence(symbol, stream)
             for symbol in SYMBOLS
-            for stream in books
+            for stream in STREAMS[self.plan.profile]
         }
         if process.tape is None:
             return "the archive is not open"
@@ -375,7 +374,7 @@ class Seed:
                 wanted = "up" if stream == "trades" else "synced"
                 if told.get("state") != wanted:
                     return f"{symbol} {stream} is {told.get('state')}"
-                if stream != "trades" and told["sequence"] < seen.get((symbol, stream), 1 << 62):
+                if (told["sequence"] or 0) < seen.get((symbol, stream), 1 << 62):
                     return f"{symbol} {stream} stands at {told['sequence']}"
         for (symbol, stream), live in live_books(process.tape).items():
             if symbol in SYMBOLS and not is_the_venues(live.book, stream, venue.truth(symbol)):

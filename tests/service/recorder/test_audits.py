@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ class Held:
         """Return how many gaps of a stream a new book has healed."""
         return int(self._tapes[0].meters.resyncs[stream])
 
+    def counted(self, what: str) -> int:
+        """Return how often the pipeline has counted something."""
+        return int(self._tapes[0]._writer.pipeline.counts[what])
+
     def gaps(self, reason: str) -> int:
         """Return how many gaps of a reason have begun."""
         counted = dict(self._tapes[0].meters.gaps)
@@ -62,7 +66,7 @@ class Held:
 
 
 @asynccontextmanager
-async def recording(archive: Path, profile: str, *faults: str) -> Any:
+async def recording(archive: Path, profile: str, *faults: str, feeds: Sequence[str] = ()) -> Any:
     """Record two symbols of an exchange with faults."""
     plan = FaultPlan([parse_fault(fault) for fault in faults])
     source = SyntheticSource(
@@ -73,7 +77,7 @@ async def recording(archive: Path, profile: str, *faults: str) -> Any:
         config: Config = make_config(
             f"http://127.0.0.1:{port}",
             archive,
-            venue={"profile": profile, "symbols": [BTC, ETH], "streams": STREAMS[profile]},
+            venue={"profile": profile, "symbols": [BTC, ETH], "streams": feeds or STREAMS[profile]},
         )
         tapes: list[Any] = []
 
@@ -166,6 +170,21 @@ async def test_a_crossed_live_book_is_found_marked_and_healed(tmp_path: Path) ->
     reasons = [row["reason"] for row in table_rows(tmp_path / "archive", "gaps")]
     assert {"crossed", "drift"} & set(reasons)
     verified(tmp_path / "archive", follows_from_raw_log=False)
+
+
+@pytest.mark.parametrize("profile", STREAMS)
+async def test_a_match_topic_that_falls_silent_is_found_and_its_trades_are_filled_in(
+    tmp_path: Path, profile: str
+) -> None:
+    fault = f"silence@1s:topic=match:symbol={BTC}:for=4s"
+    archive = tmp_path / "archive"
+    async with recording(archive, profile, fault, feeds=("level2", "match")) as held:
+        await until(lambda: held.gaps("silent") >= 1, "the silence is found")
+        await until(lambda: held.counted("backfill_healed") >= 1, "what was missed is filled in")
+    gaps = [row for row in table_rows(archive, "gaps") if row["reason"] == "silent"]
+    assert {(row["symbol"], row["stream"]) for row in gaps} == {(BTC, "trades")}
+    assert gaps[0]["healed_by"] == "backfill"
+    verified(archive)
 
 
 @pytest.mark.parametrize("profile", STREAMS)
