@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from recorder.pipeline.book_audits import OLDER_ANSWERS
+from recorder.pipeline.auditing import OLDER_ANSWERS
 from recorder.pipeline.output import Audited
 from recorder.raw_line import AUDIT
 from schemas.kucoin.rest import BookAnswer, format_book

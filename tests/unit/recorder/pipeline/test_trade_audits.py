@@ -179,3 +179,12 @@ def test_an_audit_ends_with_its_stream() -> None:
     answer(shell, 9, 12)
     assert look(shell, SILENT_CHECKS) == []
     assert [gap.reason for gap in shell.made.gaps()] == ["disconnected"]
+
+
+def test_histories_that_go_on_are_forgotten_with_the_connection() -> None:
+    shell = subscribed(9)
+    for newest in (2, 4, 5):
+        audit(shell, newest)
+    shell.line("close", connection=1, reason="disconnected")
+    assert check(shell) == []
+    assert [gap.reason for gap in shell.made.gaps()] == ["disconnected"]
