@@ -37,7 +37,7 @@ BLOCK_S = 100.0
 # Lines that cannot run in a sandbox → the test or script that holds them instead.
 ELSEWHERE = {
     "pip install . && recorder demo": ".ci/run: installs; tests/unit/recorder/test_demo.py",
-    "pip install -e '.[test]' && pytest -n 3 -q": ".ci/run: runs this very line",
+    "pip install -e '.[test]' && pytest -n 3 --dist worksteal -q": ".ci/run: runs this very line",
     "python3 -m venv /opt/booktape": ".ci/run: makes an environment so",
     "/opt/booktape/bin/pip install .": ".ci/run: installs so",
     "/opt/booktape/bin/pip install --upgrade .": ".ci/run: installs so",
