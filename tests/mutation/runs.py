@@ -109,6 +109,7 @@ def _run_in_child(
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     name = ".".join(module.with_suffix("").parts)
     sys.meta_path.insert(0, _Instead(name, module.absolute(), compile(source, str(module), "exec")))
+    os.environ.pop("PYTEST_ADDOPTS", None)  # meant for who runs us: a floor of coverage, say
     watch = _Watch(writer, took_s)
     try:
         code = int(pytest.main([*OPTIONS, f"--basetemp={_folder()}", *tests], plugins=[watch]))

@@ -10,8 +10,8 @@ from benchmarks.firehose import FIRST_SEQUENCE, SLOTS, book_at, price, size_digi
 
 
 def test_a_slow_decoder_lags_and_catches_up_and_nothing_is_missing(tmp_path: Path) -> None:
-    slow = (3.0, 2.0)
-    result, samples = soak.measure(tmp_path, rate=2_000.0, seconds=6.0, slow=slow)
+    slow = (3.0, 4.0)
+    result, samples = soak.measure(tmp_path, rate=2_000.0, seconds=8.0, slow=slow)
     assert result["frames_sent"] > 4_000
     assert result["frames_missing"] == 0
     assert result["frames_late"] == 0, "the recorder read on while its decoder was slow"
