@@ -298,7 +298,7 @@ class Streams:
         if key[1] in BOOK_STREAMS:
             self.tell_book(key, StreamDown(ts, reason), output)
         elif key[1] == MATCH_TOPIC:
-            self.trades(key[0]).on_match_topic_down(ts, output)
+            self.trades(key[0]).on_match_topic_down(ts_alive, output)
         else:
             self.push(key).on_down(ts, ts_alive, reason, output)
 

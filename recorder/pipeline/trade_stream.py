@@ -186,10 +186,10 @@ class TradeStream(PushStream):
         """Note which topics bring trades now."""
         self._topics.update(topics)
 
-    def on_match_topic_down(self, ts: int, output: Output) -> None:
-        """Note that the match topic is no longer subscribed."""
+    def on_match_topic_down(self, ts_alive: int, output: Output) -> None:
+        """Note that the match topic, last heard of at `ts_alive` (ns), is no longer subscribed."""
         self.match_topic_up = False
-        self.settle(ts, output, everything=True)
+        self.settle(ts_alive, output, everything=True)
 
     def _tell(self, sequence: int, output: Output) -> None:
         """Note that a socket told of a trade for the first time."""
@@ -305,9 +305,14 @@ class BookTradeStream(TradeStream):
             self._write_waiting(sequence, ts, output)
 
     def on_down(self, ts: int, ts_alive: int, reason: str, output: Output) -> None:
-        """End the interval; what waited is written into it first."""
-        self.settle(ts, output, everything=True)
+        """End the interval; what waited is written into it first, and does not make it longer."""
+        self.settle(ts_alive, output, everything=True)
         super().on_down(ts, ts_alive, reason, output)
+
+    def on_silent(self, ts: int, told_until: int, output: Output) -> None:
+        """End the interval where trades were last told; what waited is written into it first."""
+        self.settle(told_until, output, everything=True)
+        super().on_silent(ts, told_until, output)
 
     def _told(self) -> Set[int]:
         return self._seen.keys() | self._waiting.keys()

@@ -114,6 +114,9 @@ def _was_full(played: Played, gap: dict[str, Any]) -> bool:
 
 
 def _is_between(played: Played, ts: int, first: int, last: int) -> bool:
-    """Say whether a moment lies between two others, on a clock that may have been stepped."""
-    since = first - played.stepped_ns - MOMENT_NS
+    """Say whether a moment lies between two others, on a clock that may have been stepped.
+
+    What is known stands still while the clock makes up for a step back.
+    """
+    since = first - played.stepped_ns - played.stepped_back_ns - MOMENT_NS
     return since <= ts <= last + played.stepped_back_ns + MOMENT_NS

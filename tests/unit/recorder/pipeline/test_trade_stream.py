@@ -7,6 +7,7 @@ import pytest
 from recorder.pipeline import trade_stream
 from recorder.pipeline.missed_trades import FRUITLESS_MAX
 from recorder.pipeline.output import Backfill
+from recorder.raw_line import PAUSED
 from schemas.kucoin.profile import Profile
 from schemas.kucoin.profiles.kucoin_2019 import KUCOIN_2019
 from schemas.kucoin.profiles.kucoin_classic import KUCOIN_CLASSIC
@@ -189,6 +190,26 @@ def test_a_match_of_level_3_that_waits_for_its_twin_is_not_filled_in() -> None:
     shell.match(22)
     assert shell.told() == [10, 20, 15, 18, 22]
     assert [row["source"] for row in shell.rows][2:4] == ["backfill", "level3"]
+
+
+@pytest.mark.parametrize("feeds", [("match", "level3"), ("level3", "match")])
+@pytest.mark.parametrize("end", ["disconnected", "full disk"])
+def test_a_match_that_waits_for_its_twin_does_not_cover_the_silence_before_a_cut(
+    feeds: tuple[str, str], end: str
+) -> None:
+    shell = TradeShell()
+    shell.up(*feeds)
+    shell.match(10)
+    shell.l3_match(12)
+    heard = shell.ts
+    shell.ts += 3 * S  # nothing more came, and that is noticed now
+    if end == "disconnected":
+        shell.down()
+    else:
+        shell.line("decision", what=PAUSED, reason="disk_full")
+    (interval,), (gap,) = shell.made.intervals(SYMBOL, "trades"), shell.made.gaps(SYMBOL, "trades")
+    assert shell.told("level3") == [12]
+    assert (interval.ts_to, gap.ts_from, gap.ts_detected) == (heard, heard, shell.ts)
 
 
 def test_what_only_the_slower_topic_would_have_told_is_missed_too() -> None:
