@@ -28,24 +28,26 @@ def gaps(archive: Path) -> list[tuple[str, int | None]]:
 
 
 def test_it_goes_on_where_it_stood_and_heals_what_the_exchange_cut(tmp_path: Path) -> None:
-    archive = tmp_path / "archive"
+    folder = tmp_path / ("of_a_long_name_" * 8)  # longer than a socket's address may be
+    folder.mkdir()
+    archive = folder / "archive"
     exchange = Exchange(
-        tmp_path,
+        folder,
         *("--symbols", ",".join(SYMBOLS), "--rate", 400, "--seed", 9, "--no-limits"),
-        *("--frame-log", tmp_path / "frames.jsonl.zst", "--number-frames"),
-        *("--truth", tmp_path / "truth.jsonl.zst", "--truth-every", 100),
+        *("--frame-log", folder / "frames.jsonl.zst", "--number-frames"),
+        *("--truth", folder / "truth.jsonl.zst", "--truth-every", 100),
         *(word for cut_s in CUTS_AT_S for word in ("--fault", f"disconnect@{cut_s:g}s")),
     )
     began = time.monotonic()
     try:
         config = write_config(
-            tmp_path / "recorder.toml",
+            folder / "recorder.toml",
             archive,
             exchange.url,
             venue={"symbols": SYMBOLS, "streams": ["level2", "level3", "match"]},
             stitch={"first_update_timer_s": 0.2},
         )
-        recorder = start_recorder(config, tmp_path / "recorder.log")
+        recorder = start_recorder(config, folder / "recorder.log")
         watch = Watch(archive)
         before = watch.until(lambda status: status["ready"], "books in step")
         # The exchange waits for it: nothing is lost, however late it is read.
@@ -87,10 +89,10 @@ def test_it_goes_on_where_it_stood_and_heals_what_the_exchange_cut(tmp_path: Pat
             recorder.kill()
             recorder.wait()
         exchange.stop()
-    loss = count_loss(tmp_path, [], watch)
+    loss = count_loss(folder, [], watch)
     assert (loss.problems, loss.lost_acknowledged) == ([], 0)
     assert loss.acknowledged > 5_000
-    assert judge(tmp_path) == {}
+    assert judge(folder) == {}
     found = gaps(archive)
     assert {reason for reason, _ in found} == {"disconnected"}
     assert len(found) >= 3 * len(SYMBOLS)

@@ -111,7 +111,8 @@ async def test_books_are_audited_and_equal_whatever_the_exchange_does(
         for stream in streams:
             await until(lambda s=stream: held.audits(s, "equal") >= 6, f"{stream} is audited")
         assert sum(held.audits(stream, "unequal") for stream in streams) == 0
-    rows = table_rows(tmp_path / "archive", "audits")
+    # Trades are audited, too, where the market is quiet.
+    rows = [r for r in table_rows(tmp_path / "archive", "audits") if r["stream"] != "trades"]
     assert {row["result"] for row in rows} <= {"equal", "inconclusive"}
     assert {(r["symbol"], r["stream"]) for r in rows} == {
         (s, t) for s in (BTC, ETH) for t in streams
