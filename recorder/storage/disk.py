@@ -20,6 +20,8 @@ from typing import BinaryIO, Protocol
 # What a look at a file gives: bytes by their place, and where some are.
 View = mmap.mmap | bytes
 
+_SETTLED_AT_ONCE = 1024 * 1024
+
 
 class Appender(Protocol):
     """A file that only grows, open for writing."""
@@ -110,11 +112,23 @@ class Disk:
         """Remove a folder with all it holds, as far as that can be done."""
         shutil.rmtree(folder, ignore_errors=True)
 
-    def cut(self, path: Path, size: int) -> None:
-        """Take back what lies behind `size` bytes of a file, durably."""
-        with path.open("r+b") as file:
-            file.truncate(size)
-            os.fsync(file.fileno())
+    def settle_file(self, path: Path, start: int, size: int) -> None:
+        """Make the first `size` bytes of a file all there is of it, durably.
+
+        What lies behind `start` is written again as it reads. A sync that failed leaves bytes that
+        can be read and will never reach the disk: the system takes them for written, and another
+        sync succeeds without them.
+        """
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            os.ftruncate(descriptor, size)
+            at = start
+            while at < size:
+                chunk = os.pread(descriptor, min(_SETTLED_AT_ONCE, size - at), at)
+                at += os.pwrite(descriptor, chunk, at)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def names(self, folder: Path) -> list[str]:
         """Return the names in a folder, sorted; none where there is no folder."""

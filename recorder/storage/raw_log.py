@@ -278,8 +278,9 @@ def missing_numbers(segments: Sequence[RawSegment], last_number: int = 0) -> lis
 def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0, start: int = 0) -> int:
     """Cut what a crash left half-written at the end of a segment, and make durable what stays.
 
-    A process that was killed may have left lines that are seen and not yet synced: rows made of
-    them must not outlive them. The segment's name is durable since before its first line.
+    A process that was killed may have left lines that are seen and not yet synced, and one whose
+    sync failed lines that a second sync would pass over: rows made of them must not outlive them.
+    The segment's name is durable since before its first line.
 
     Parameters
     ----------
@@ -302,10 +303,7 @@ def cut_torn_tail(segment: RawSegment, durable_bytes: int = 0, start: int = 0) -
     if good < durable_bytes:
         raise RawLogDamaged(str(segment.path), good, f"{durable_bytes} bytes had been made durable")
     size = disk().size(segment.path)
-    if good < size:
-        disk().cut(segment.path, good)
-    else:
-        disk().sync_file(segment.path)
+    disk().settle_file(segment.path, start, good)
     return size - good
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from recorder import recording
 from recorder.errors import DiskFull, RecorderError
@@ -29,6 +30,7 @@ from recorder.storage.raw_log import SEGMENT_NS, RawLogWriter, list_segments, se
 from recorder.storage.replaced_files import remove_replaced
 from tests.simulation.archive import Archive
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.inodes import Inode
 from tests.simulation.loop import Crashed
 from tests.simulation.rebuilt import rebuilt_equal
 from tests.simulation.troubles import KILLED, POWER_LOSS
@@ -37,7 +39,7 @@ from tests.support.market_log import RUN, Story, market_log, split_batches
 RECORDER = Path(recording.__file__).parent
 SETTINGS = RecordingSettings(segment_bytes=6_000, rules=RollRules(rows_min=1))
 LATER_RUN = "20261123T100000.000000Z-test-2"
-SYNCS = {"sync", "sync_file", "sync_folder", "fsync", "fdatasync"}
+SYNCS = {"sync", "sync_file", "sync_folder", "settle_file", "fsync", "fdatasync"}
 
 
 class _Worst(random.Random):
@@ -134,6 +136,19 @@ def _power_lost_behind_a_recovery(bench: _Bench) -> None:
     bench.check()
 
 
+def _power_lost_behind_a_failed_sync(bench: _Bench) -> None:
+    """The disk refuses a sync, and the next process reads what will never be on the disk."""
+    tape = bench.open()
+    bench.record(tape, _batches()[:8])
+    bench.disk.troubles.eio_at = bench.disk.steps + 2
+    with pytest.raises(OSError, match="I/O error"):
+        tape.append(_batches()[8])
+    bench.end(KILLED)
+    bench.open(LATER_RUN).abandon()
+    bench.end(POWER_LOSS)
+    bench.check()
+
+
 def _power_lost_behind_a_cut(bench: _Bench) -> None:
     """Half a frame, cut off by the recovery, must not come back: the segment is closed."""
     tape = bench.open()
@@ -217,8 +232,7 @@ SCENARIOS: dict[tuple[str, str, str], Scenario] = {
     ("raw_log.py", "append", "sync"): _power_lost_behind_a_commit,
     ("raw_log.py", "append", "cut"): _power_lost_behind_a_full_disk,
     ("raw_log.py", "_open_segment", "sync_folder"): _power_lost_behind_a_commit,
-    ("raw_log.py", "cut_torn_tail", "cut"): _power_lost_behind_a_cut,
-    ("raw_log.py", "cut_torn_tail", "sync_file"): _power_lost_behind_a_recovery,
+    ("raw_log.py", "cut_torn_tail", "settle_file"): _power_lost_behind_a_recovery,
     ("catalog_writer.py", "__init__", "sync_folder"): _power_lost_behind_a_first_commit,
     ("catalog_writer.py", "__init__", "PRAGMA synchronous=FULL"): _power_lost_behind_a_removal,
 }
@@ -277,6 +291,20 @@ def test_without_the_sync_something_is_lost(site: tuple[str, str, str]) -> None:
         _play(scenario, place)
 
 
+def test_what_a_recovery_cuts_off_is_gone_for_good() -> None:
+    (line,) = _calls_that_sync()["raw_log.py", "cut_torn_tail", "settle_file"]
+    _play(_power_lost_behind_a_cut)
+    with pytest.raises((AssertionError, OSError, RecorderError)):
+        _play(_power_lost_behind_a_cut, f"raw_log.py:{line}")
+
+
+def test_what_a_failed_sync_left_behind_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    _play(_power_lost_behind_a_failed_sync)
+    monkeypatch.setattr(Inode, "write_again", lambda _, start: start)
+    with pytest.raises((AssertionError, zstandard.ZstdError)):
+        _play(_power_lost_behind_a_failed_sync)
+
+
 def test_the_real_disk_asks_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[tuple[int, int]] = []
     real = os.fsync
@@ -300,7 +328,7 @@ def test_the_real_disk_asks_the_kernel(tmp_path: Path, monkeypatch: pytest.Monke
     file.cut(8)
     assert last(path)
     file.close()
-    disk.cut(path, 4)
+    disk.settle_file(path, 2, 4)
     assert last(path)
     disk.sync_file(path)
     assert last(path)

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from recorder.storage.disk import Appender, Disk, Lock, View
 from tests.simulation.database import Database, SimulatedConnection
@@ -141,7 +141,7 @@ class SimulatedDisk(Troubled, Disk):
 
     def open(self, path: Path) -> BinaryIO:
         self.step()
-        return io.BytesIO(self._file(path).data)
+        return io.BufferedReader(_Reading(self._file(path)))
 
     def read(self, path: Path) -> bytes:
         self.step()
@@ -159,13 +159,20 @@ class SimulatedDisk(Troubled, Disk):
     def sync_file(self, path: Path) -> None:
         self.step()
         inode = self._file(path)
-        self.fail_perhaps(path)
+        with _noting(inode):
+            self.fail_perhaps(path)
         if self.may_sync(2):
             inode.sync()
 
-    def cut(self, path: Path, size: int) -> None:
+    def settle_file(self, path: Path, start: int, size: int) -> None:
         self.touch(path)
-        _cut(self, self._file(path), size)
+        inode = self._file(path)
+        self.used -= len(inode.data) - size
+        if size < len(inode.data):
+            inode.cut(size)
+        inode.write_again(start)
+        if self.may_sync(2):
+            inode.sync()
 
     def allocate(self, path: Path, size: int) -> None:
         self.step()
@@ -284,13 +291,17 @@ class Appending:
         self._disk.grow(self._inode, data, self._path)
 
     def sync(self) -> None:
-        self._disk.touch(self._path)
+        with _noting(self._inode):
+            self._disk.touch(self._path)
         if self._disk.may_sync(2):
             self._inode.sync()
 
     def cut(self, size: int) -> None:
         self._disk.touch(self._path)
-        _cut(self._disk, self._inode, size)
+        self._disk.used -= len(self._inode.data) - size
+        self._inode.cut(size)
+        if self._disk.may_sync(2):
+            self._inode.sync()
 
     def touch(self) -> None:
         """Take a step, as a sync does."""
@@ -298,6 +309,32 @@ class Appending:
 
     def close(self) -> None:
         """Do nothing: what was written has reached the file."""
+
+
+class _Reading(io.RawIOBase):
+    """A file that is read: what is appended meanwhile can be read, too."""
+
+    def __init__(self, inode: Inode) -> None:
+        super().__init__()
+        self._inode = inode
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._inode.data)}
+        self._at = base[whence] + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._inode.data[self._at : self._at + len(buffer)]
+        buffer[: len(chunk)] = chunk
+        self._at += len(chunk)
+        return len(chunk)
 
 
 class _Writing(io.BytesIO):
@@ -324,12 +361,14 @@ class _Lock:
         self._release()
 
 
-def _cut(disk: Troubled, inode: Inode, size: int) -> None:
-    """Cut a file for a method of this module: whoever calls that is who syncs."""
-    disk.used -= len(inode.data) - size
-    inode.cut(size)
-    if disk.may_sync(3):
-        inode.sync()
+@contextmanager
+def _noting(inode: Inode) -> Iterator[None]:
+    """Let a file know that its sync has failed."""
+    try:
+        yield
+    except OSError:
+        inode.fail_sync()
+        raise
 
 
 def _as_folder(node: Inode | Folder | None, path: Path) -> Folder:

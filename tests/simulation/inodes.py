@@ -21,12 +21,14 @@ class Inode:
     data : bytearray     as a process sees it
     synced : int         bytes of it that are durable
     before : bytes|None  what may come back of a file that was emptied or cut; None: it was not
+    passed_over : tuple|None   begin and end of bytes whose sync failed: no other makes them durable
     database : str       the name of an SQLite database, "" of a plain file
     """
 
     data: bytearray = field(default_factory=bytearray)
     synced: int = 0
     before: bytes | None = None
+    passed_over: tuple[int, int] | None = None
     database: str = ""
 
     def empty(self) -> None:
@@ -35,6 +37,7 @@ class Inode:
             self.before = bytes(self.data[: self.synced])
         self.data.clear()
         self.synced = 0
+        self.passed_over = None
 
     def cut(self, size: int) -> None:
         """Take off what lies behind `size` bytes; it may have come to the disk already."""
@@ -42,14 +45,33 @@ class Inode:
             self.before = bytes(self.data)
         del self.data[size:]
         self.synced = min(self.synced, size)
+        if self.passed_over is not None:
+            begin, end = self.passed_over
+            self.passed_over = (begin, min(end, size)) if begin < size else None
+
+    def fail_sync(self) -> None:
+        """Fail to make the content durable: the system forgets that it is not."""
+        if self.synced < len(self.data):
+            begin = self.synced if self.passed_over is None else self.passed_over[0]
+            self.passed_over = (begin, len(self.data))
+
+    def write_again(self, start: int) -> None:
+        """Write what lies behind `start` once more: it is to be synced again."""
+        self.synced = min(self.synced, start)
+        if self.passed_over is not None and self.passed_over[0] >= start:
+            self.passed_over = None
 
     def sync(self) -> None:
-        """Make the content durable."""
+        """Make the content durable, but for what a sync that failed has left behind."""
         self.before = None
         self.synced = len(self.data)
 
     def lose_power(self, draw: random.Random) -> str:
         """Forget what was not synced, or part of it; return what became of it."""
+        if self.passed_over is not None:
+            begin, end = self.passed_over
+            self.data[begin:end] = bytes(end - begin)
+            self.passed_over = None
         if self.database or (self.before is None and self.synced == len(self.data)):
             return ""
         if self.before is not None and draw.random() < 0.5:

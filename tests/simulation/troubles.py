@@ -28,6 +28,7 @@ class Troubles:
     ----------
     capacity : int | None   bytes of all files together
     eio : float             chance of each write and sync to fail
+    eio_at : int | None     the step that fails for certain
     slow : float            chance of each sync to take long
     slow_s : float          how long, at most
     crash_at : int | None   the step at which the process dies
@@ -36,6 +37,7 @@ class Troubles:
 
     capacity: int | None = None
     eio: float = 0.0
+    eio_at: int | None = None
     slow: float = 0.0
     slow_s: float = 0.0
     crash_at: int | None = None
@@ -93,7 +95,8 @@ class Troubled:
 
     def fail_perhaps(self, path: object) -> None:
         """Fail, as often as the troubles say."""
-        if self.troubles.eio and self._draw.random() < self.troubles.eio:
+        troubles = self.troubles
+        if self.steps == troubles.eio_at or (troubles.eio and self._draw.random() < troubles.eio):
             self.tell("eio")
             raise OSError(errno.EIO, "simulated I/O error", str(path))
 

@@ -29,6 +29,24 @@ def test_appends_every_byte_however_little_is_taken_at_once(
         disk().append_to(tmp_path / "a")
 
 
+def test_settling_writes_what_stays_once_more_and_cuts_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    written: list[bytes] = []
+    real = os.pwrite
+
+    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        written.append(data[:3])  # no more is taken at once
+        return real(descriptor, data[:3], offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    disk().settle_file(path, 1, 8)
+    assert path.read_bytes() == b"01234567"
+    assert written == [b"123", b"456", b"7"]
+
+
 def test_a_view_of_an_empty_file_is_empty(tmp_path: Path) -> None:
     with disk().create(tmp_path / "a"):
         pass

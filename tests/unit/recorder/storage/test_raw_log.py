@@ -372,13 +372,9 @@ class NotingDisk(disk.Disk):
         super().sync_folder(folder)
         self.note("sync folder", folder)
 
-    def sync_file(self, path: Path) -> None:
-        super().sync_file(path)
-        self.note("sync file", path)
-
-    def cut(self, path: Path, size: int) -> None:
-        super().cut(path, size)
-        self.note("cut", path)
+    def settle_file(self, path: Path, start: int, size: int) -> None:
+        super().settle_file(path, start, size)
+        self.note(f"settle {start} to {size} of", path)
 
     def unlink(self, path: Path, *, missing_ok: bool = False) -> None:
         super().unlink(path, missing_ok=missing_ok)
@@ -441,9 +437,10 @@ def test_what_stays_of_a_segment_is_durable(tmp_path: Path) -> None:
         file.write(b"torn")
     noting = NotingDisk()
     with disk.use_disk(noting):
+        size = segment.path.stat().st_size - 4
         assert cut_torn_tail(segment) == 4
-        assert cut_torn_tail(segment) == 0
-    assert noting.notes == ["cut -000001.jsonl.zst", "sync file -000001.jsonl.zst"]
+        assert cut_torn_tail(segment, start=size) == 0
+    assert noting.notes == [f"settle {start} to {size} of -000001.jsonl.zst" for start in (0, size)]
 
 
 def test_a_commit_says_how_long_it_is_and_a_segment_closes_at_its_size(tmp_path: Path) -> None:
