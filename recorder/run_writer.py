@@ -332,7 +332,7 @@ class RunWriter:
         catalog.put_parts(
             [part.row for part in parts], [book for part in parts for book in part.full_books]
         )
-        for key in settled:
+        for key in sorted(settled):
             catalog.put_ledger(run_id, self._ledger[key].values())
         joined = settled | self._joined if self._is_finishing else settled - self._joined
         catalog.join_runs(sorted(joined))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from schemas.archive_layout import (
     RAW_SUFFIX,
     parse_raw_segment_name,
 )
+from schemas.catalog import TABLES
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.market import DIGITS
 
@@ -36,6 +37,7 @@ class Archive:
 
     disk: SimulatedDisk
     path: Path
+    _parts_open: dict[str, pq.ParquetFile] = field(default_factory=dict)
 
     @cached_property
     def files(self) -> dict[str, bytes]:
@@ -109,13 +111,35 @@ class Archive:
             if is_live and hashlib.sha256(self.files.get(path, b"")).hexdigest() != sha256
         ]
 
+    def check_twin_is_the_catalog(self) -> list[str]:
+        """Say which tables of the Parquet twin tell another story than the catalog."""
+        folder = CATALOG_PARQUET
+        current = self.files.get(f"{folder}/{CURRENT}")
+        if current is None:
+            return ["there is no Parquet twin of the catalog"]
+        return [
+            f"{name} of the Parquet twin has {found} rows, the catalog {told}"
+            for name in TABLES
+            if (found := self._twin_rows(int(current), name)) != (told := len(self.table(name)))
+        ]
+
+    def _twin_rows(self, number: int, name: str) -> int:
+        data = self.files[f"{CATALOG_PARQUET}/{number}/{name}.parquet"]
+        return int(pq.read_metadata(pa.BufferReader(data)).num_rows)
+
+    def _opened(self, path: str) -> pq.ParquetFile:
+        """Return a part, opened once: most of a small one is its footer."""
+        if path not in self._parts_open:
+            self._parts_open[path] = pq.ParquetFile(pa.BufferReader(self.files[path]))
+        return self._parts_open[path]
+
     def rows(self, dataset: str, columns: list[str]) -> dict[Key, dict[str, Any]]:
         """Return columns of a dataset's rows by (dataset, symbol, stream, run), as arrays."""
         tables: dict[Key, list[pa.Table]] = {}
         for part in self.parts:
             if part["dataset"] == dataset:
                 key = (dataset, part["symbol"], part["stream"], part["run_id"])
-                found = read_table(self.files[part["path"]], columns)
+                found = self._opened(part["path"]).read(columns, use_threads=False)
                 if found.num_rows != part["rows"]:
                     raise AssertionError(f"part {part['path']} has {found.num_rows} rows")
                 tables.setdefault(key, []).append(found)

@@ -172,7 +172,10 @@ def play_many(
     total, first = Outcome(), seeds.start
     if resume is not None and resume.exists():
         state = json.loads(resume.read_text())
+        if state["first"] != seeds.start:
+            raise ValueError(f"{resume} began with seed {state['first']}, not {seeds.start}")
         total, first = Outcome.of_json(state["outcome"]), state["next"]
+        yield total  # also where nothing is left to play: what failed before has failed
     chunks = [range(at, min(at + chunk, seeds.stop)) for at in range(first, seeds.stop, chunk)]
     warm_up()
     pool = multiprocessing.get_context("fork").Pool(jobs) if jobs > 1 else None
@@ -181,8 +184,12 @@ def play_many(
         for played, outcome in zip(chunks, outcomes, strict=True):
             total.add(outcome)
             if resume is not None:
-                state = json.dumps({"next": played.stop, "outcome": total.as_json()})
-                resume.write_text(state)
+                state = json.dumps(
+                    {"first": seeds.start, "next": played.stop, "outcome": total.as_json()}
+                )
+                beside = resume.with_name(f"{resume.name}.new")
+                beside.write_text(state)
+                beside.replace(resume)
             yield total
     finally:
         if pool is not None:

@@ -193,6 +193,20 @@ def _full_books_right(
 ) -> Iterator[str]:
     names = ["ordinal", "sequence", "origin", "side", "order_id", "position", *NUMBERS, *BOUNDS]
     rows = archive.rows("book_snapshots", names)
+    for (symbol, stream, run_id), covered in intervals.items():
+        if stream in BOOK_STREAMS:
+            columns = rows.get(("book_snapshots", symbol, stream, run_id), {})
+            begun = {
+                ordinal
+                for ordinal, origin in zip(
+                    *(list(columns.get(name, ())) for name in ("ordinal", "origin")), strict=True
+                )
+                if origin == "rest"
+            }
+            for interval in covered:
+                if interval["ordinal_first"] not in begun:
+                    at = interval["sequence_first"]
+                    yield f"{symbol} {stream}: the interval from {at} has no book to begin with"
     for (_, symbol, stream, run_id), columns in rows.items():
         places = zip(*(columns[n].tolist() for n in ("ordinal", "sequence", "origin")), strict=True)
         keys = list(places)

@@ -77,18 +77,32 @@ class SimulatedConnection(sqlite3.Connection):
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """Execute a statement; one that commits touches the disk before and behind."""
         if sql == "COMMIT":
-            self._disk.touch("catalog.db")
+            self._touch()
             if self._disk.is_full:
                 self._disk.tell("catalog_full")
-                raise sqlite3.OperationalError("database or disk is full")
+                raise _error("database or disk is full", sqlite3.SQLITE_FULL)
             self._database.before_commit(is_durable=self._is_full_sync)
             cursor = super().execute(sql)
-            self._disk.touch("catalog.db")  # and behind it
+            self._touch()  # and behind it
             return cursor
         if sql == "PRAGMA synchronous=FULL":
             self._is_full_sync = self._disk.may_sync(2)
         return super().execute(sql, parameters)
 
+    def _touch(self) -> None:
+        """Take a step; SQLite tells of a disk that refuses in its own words."""
+        try:
+            self._disk.touch("catalog.db")
+        except OSError as error:
+            raise _error("disk I/O error", sqlite3.SQLITE_IOERR) from error
+
     def let_go(self) -> None:
         """End with the process: what was not committed is rolled back."""
         super().close()
+
+
+def _error(text: str, code: int) -> sqlite3.OperationalError:
+    """Return an error as SQLite itself raises it: with its code."""
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = code
+    return error

@@ -10,6 +10,7 @@ import random
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +80,18 @@ class Change:
     size: int
 
 
+class Trade(NamedTuple):
+    """What the venue tells of a trade, in the words of its row."""
+
+    price: int
+    size: int
+    aggressor_side: str
+    ts_event: int
+    trade_id: str | None
+    maker_order_id: str | None
+    taker_order_id: str | None
+
+
 @dataclass
 class Truth:
     """One market in one dialect.
@@ -90,7 +103,7 @@ class Truth:
     books : dict                  stream → the REST answer at each message
     changes : list                of each level-2 message, by number, that are new in it
     events : dict                 number → (kind, order id, side code, price, size) of level 3
-    trades : dict                 number → (price, size) of the match topic
+    trades : dict                 number → what the match topic tells of a trade
     """
 
     instrument: Instrument
@@ -102,7 +115,7 @@ class Truth:
     changes: list[list[Change]] = field(default_factory=list)
     l2_ends: list[int] = field(default_factory=list)
     events: dict[int, tuple[str, str, int, int, int]] = field(default_factory=dict)
-    trades: dict[int, tuple[int, int]] = field(default_factory=dict)
+    trades: dict[int, Trade] = field(default_factory=dict)
     history: list[list[HistoryTrade]] = field(default_factory=list)
 
     def has(self, sequence: int) -> bool:
@@ -279,7 +292,15 @@ def truth_of(profile_name: str, symbol: str, epoch: int) -> Truth:
             tell("level3", event.sequence, event.sequence, format_l3_event(told))
         if event.kind == "match":
             match = wording.match(instrument, event)
-            truth.trades[match.sequence] = (scaled(match.price), scaled(match.size))
+            truth.trades[match.sequence] = Trade(
+                scaled(match.price),
+                scaled(match.size),
+                match.side,
+                match.ts_event,
+                match.trade_id,
+                match.maker_order_id,
+                match.taker_order_id,
+            )
             side = match.side
             history.append(
                 HistoryTrade(match.sequence, match.price, match.size, side, match.ts_event)

@@ -144,8 +144,12 @@ def is_the_venues(
 def audits_judged(
     truth_at: Callable[[str, int], Truth | None], broken: list[str]
 ) -> Iterator[None]:
-    """Judge each verdict of an audit by the truth, and write down those that are wrong."""
+    """Judge each verdict on a book by the truth, and write down those that are wrong.
+
+    What a whole book's last proof stands for is not taken back by a later verdict either.
+    """
     compare = BookAudits.compare_if_due
+    proofs: dict[BookAudits, int] = {}  # ordinal of the copy that was last found right
 
     def judge(self: BookAudits, ts: int, output: Output) -> None:
         audit = self._audit
@@ -157,10 +161,16 @@ def audits_judged(
         is_found = False
         try:
             compare(self, ts, output)
-        except BooksDiffer:
+        except BooksDiffer as difference:
             is_found = True
+            place = self.last_right(difference)
+            if place is None or place.ordinal < proofs.get(self, -1):
+                what = f"{record.symbol} {record.stream} at {mine.sequence}"
+                broken.append(f"a verdict on {what} takes back what was proven")
             raise
         finally:
+            if output.counts["audit_equal"] > equal and within == NO_BOUNDS:
+                proofs[self] = audit.began.ordinal
             truth = truth_at(record.symbol, mine.sequence)
             if truth is not None and (is_found or output.counts["audit_equal"] > equal):
                 is_right = is_the_venues(mine, record.stream, truth, within)

@@ -123,6 +123,19 @@ class Venue:
                 return truth.messages[position].last
         return 0
 
+    def tells(self, feed: str, symbol: str) -> bool:
+        """Say whether somebody is subscribed to a topic and told of it.
+
+        Where level 3 tells of trades, too, nothing is lost by a match topic that is silent.
+        """
+        topic = (feed, symbol)
+        may_be_silent = feed == "match" and "level3" in self.profile.topics
+        return any(
+            topic in socket.topics and (may_be_silent or topic not in socket.silent)
+            for socket in self._open
+            if not socket.is_mute
+        )
+
     def forget(self, socket: SimulatedSocket) -> None:
         """Take a socket off."""
         if socket in self._open:

@@ -5,6 +5,7 @@ A simulation that finds nothing says little until it is known what it would find
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -12,9 +13,13 @@ from typing import Any
 from unittest.mock import patch
 
 from recorder.book import L2Book, L3Book
+from recorder.errors import NotAnArchive, RecorderError
+from recorder.meters import Meters
 from recorder.pipeline.auditing import Auditing
 from recorder.pipeline.book_audits import BookAudits
+from recorder.pipeline.book_record import BookRecord
 from recorder.pipeline.known_clock import KnownClock
+from recorder.pipeline.push_stream import PushStream
 from recorder.pipeline.reseed import Reseeding
 from recorder.pipeline.trade_audits import TradeAudits
 from recorder.pipeline.trade_stream import BookTradeStream, TradeStream
@@ -31,6 +36,7 @@ from recorder.storage.raw_log import RawLogWriter
 from recorder.transport.dialer import Dialer
 from tests.simulation import disk as simulated
 from tests.simulation.batch import play
+from tests.simulation.inodes import Inode
 
 SEEDS_MAX = 400
 
@@ -322,6 +328,144 @@ def gap_between_runs_forgotten() -> Iterator[None]:
 
 
 # By the name the documentation has.
+@contextmanager
+def books_cover_until_noticed() -> Iterator[None]:
+    """A book that ends is covered until that is noticed."""
+    real = BookRecord.end
+
+    def end(self: Any, reason: str, ts_detected: int, output: Any, right_until: Any = None) -> None:
+        if right_until is None:
+            interval = self._interval
+            interval.ts_to = max(interval.ts_to, self.clock.advance(ts_detected))
+        real(self, reason, ts_detected, output, right_until)
+
+    with patch.object(BookRecord, "end", end):
+        yield
+
+
+@contextmanager
+def trades_cover_until_noticed() -> Iterator[None]:
+    """Trades are covered until it is noticed that nothing tells of them."""
+    real = PushStream.on_down
+
+    def on_down(self: Any, ts: int, ts_alive: int, reason: str, output: Any) -> None:
+        real(self, ts, max(ts, ts_alive), reason, output)
+
+    with patch.object(PushStream, "on_down", on_down):
+        yield
+
+
+@contextmanager
+def healed_without_its_book() -> Iterator[None]:
+    """The book that heals a gap is taken, and not written."""
+    real = BookRecord.begin
+
+    def begin(self: Any, snapshot: Any, output: Any) -> None:
+        heals = self._interval is not None
+        real(self, snapshot, output)
+        if heals:
+            output.rows.pop()
+
+    with patch.object(BookRecord, "begin", begin):
+        yield
+
+
+@contextmanager
+def drift_taken_back_too_far() -> Iterator[None]:
+    """A book found wrong is called so from its beginning on, whatever was proven since."""
+
+    def last_right(self: Any, _: object) -> Any:
+        return self._seed
+
+    with patch.object(BookAudits, "last_right", last_right):
+        yield
+
+
+@contextmanager
+def aggressor_turned_round() -> Iterator[None]:
+    """Who took liquidity in a trade is the other side."""
+    real = PushStream.write
+
+    def write(self: Any, *told: Any) -> None:
+        *others, words, output = told
+        if self.stream == "trades":
+            trade_id, side, *ids = words
+            words = (trade_id, {"buy": "sell", "sell": "buy"}[side], *ids)
+        real(self, *others, words, output)
+
+    with patch.object(PushStream, "write", write):
+        yield
+
+
+@contextmanager
+def parts_never_released() -> Iterator[None]:
+    """Parts that were held back on a full disk wait for ever."""
+
+    def release(self: Any) -> Any:
+        return self.decoded
+
+    with patch.object(Recording, "release_parts", release):
+        yield
+
+
+@contextmanager
+def twin_never_published() -> Iterator[None]:
+    """The Parquet twin of the catalog is not written."""
+
+    def nothing(_: object, *, sparing: bool = False) -> bool:
+        return sparing
+
+    with patch.object(CatalogWriter, "publish_parquet", nothing):
+        yield
+
+
+@contextmanager
+def instruments_forgotten() -> Iterator[None]:
+    """What the exchange lists is asked for, and not kept."""
+
+    def nothing(_: object, run_id: str, told: Any) -> None:
+        del run_id, told
+
+    with patch.object(CatalogWriter, "put_instruments", nothing):
+        yield
+
+
+@contextmanager
+def nothing_acknowledged() -> Iterator[None]:
+    """Frames become durable, and nobody is told."""
+    real = Meters.count_durable
+
+    def count(self: Any, lines: Any, raw_bytes: int) -> None:
+        real(self, lines, raw_bytes)
+        self.durable.clear()
+
+    with patch.object(Meters, "count_durable", count):
+        yield
+
+
+@contextmanager
+def dies_without_a_cause() -> Iterator[None]:
+    """The writer gives up in the middle of its work."""
+    real = Recording.decode
+    calls: Counter[int] = Counter()
+
+    def decode(self: Any, lines: Any, position: Any) -> Any:
+        calls[id(self)] += 1
+        if calls[id(self)] == 40:
+            raise NotAnArchive("archive")
+        return real(self, lines, position)
+
+    with patch.object(Recording, "decode", decode):
+        yield
+
+
+@contextmanager
+def failed_sync_believed() -> Iterator[None]:
+    """What a failed sync left is synced once more by the next start, and not written again."""
+    with patch.object(Inode, "write_again", lambda _, start: start):
+        yield
+
+
 BUGS: dict[str, Bug] = {
     bug.__name__: bug
     for bug in (
@@ -347,19 +491,43 @@ BUGS: dict[str, Bug] = {
         buffer_without_bound,
         order_opened_again_stands_twice,
         gap_between_runs_forgotten,
+        books_cover_until_noticed,
+        trades_cover_until_noticed,
+        healed_without_its_book,
+        drift_taken_back_too_far,
+        aggressor_turned_round,
+        parts_never_released,
+        twin_never_published,
+        instruments_forgotten,
+        nothing_acknowledged,
+        dies_without_a_cause,
+        failed_sync_believed,
     )
 }
 
 
 def hunt(bug: Bug, seeds_max: int = SEEDS_MAX) -> Found | None:
-    """Plant a bug and play seeds until one breaks a promise; return it and what it broke."""
+    """Plant a bug and play seeds until one breaks a promise; return it and what it broke.
+
+    Raises
+    ------
+    RuntimeError   the seed breaks one without the bug as well
+    """
     for seed in range(1, seeds_max + 1):
         with bug():
-            try:
-                played, problems = play(seed, rebuild=True)
-            except Exception as error:
-                return seed, f"{type(error).__name__}: {error}"
-            played.disk.close()
-        if problems:
-            return seed, problems[0]
+            broken = _broken_by(seed)
+        if broken:
+            if without := _broken_by(seed):
+                raise RuntimeError(f"without the bug, too, seed {seed} breaks a promise: {without}")
+            return seed, broken
     return None
+
+
+def _broken_by(seed: int) -> str:
+    """Return the first promise a seed breaks; code that contradicts itself breaks one."""
+    try:
+        played, problems = play(seed, rebuild=True)
+    except (RecorderError, AssertionError, LookupError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    played.disk.close()
+    return problems[0] if problems else ""

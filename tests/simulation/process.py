@@ -23,7 +23,7 @@ import recorder.recording as recording_module
 from recorder.clock import use_clock
 from recorder.config import Config
 from recorder.daemon import record
-from recorder.errors import RecorderError
+from recorder.errors import RecorderError, VenueError
 from recorder.recording import Recording
 from recorder.storage.disk import use_disk
 from recorder.tape import open_tape
@@ -64,6 +64,7 @@ class Life:
     sockets : list
     ts_end : int         wall clock, ns
     was_stopping : bool  it had been asked to end, whatever became of that
+    never_began : bool   it failed because the venue would not answer, before it recorded
     """
 
     number: int
@@ -76,6 +77,7 @@ class Life:
     ts_start: int = 0
     ts_end: int = 0
     was_stopping: bool = False
+    never_began: bool = False
 
 
 class Process:
@@ -111,6 +113,7 @@ class Process:
                 life.end, life.why = CRASHED, str(crash)
             except (RecorderError, OSError, sqlite3.Error) as error:
                 life.end, life.why = FAILED, str(error)
+                life.never_began = isinstance(error, VenueError) and not around.venue.sockets
             if self.tape is not None:
                 life.durable = dict(self.tape.meters.durable)
             around.venue.stop()

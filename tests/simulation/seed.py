@@ -376,6 +376,11 @@ class Seed:
                     return f"{symbol} {stream} is {told.get('state')}"
                 if (told["sequence"] or 0) < seen.get((symbol, stream), 1 << 62):
                     return f"{symbol} {stream} stands at {told['sequence']}"
+            for feed in FEEDS[self.plan.profile]:
+                if not venue.tells(feed, symbol):
+                    return f"{feed} of {symbol} is not subscribed to"
+        if process.tape.parts_held:
+            return "the disk: parts are held back"
         for (symbol, stream), live in live_books(process.tape).items():
             if symbol in SYMBOLS and not is_the_venues(live.book, stream, venue.truth(symbol)):
                 return f"{symbol} {stream} is not the venue's book"
