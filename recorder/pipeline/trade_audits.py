@@ -33,7 +33,7 @@ class TradeAudits:
     Parameters
     ----------
     symbol : str
-    clock : KnownClock   of the stream: verdicts stand among its rows
+    clock : KnownClock   of the stream: no verdict stands before its rows
     """
 
     def __init__(self, symbol: str, clock: KnownClock) -> None:
@@ -159,7 +159,8 @@ class TradeAudits:
         detail: str | None = None,
     ) -> None:
         self._is_asked, self._newest = False, None
-        self._verdict_ts = max(self._clock.advance(ts), self._verdict_ts + 1)
+        # No row is known by it: the clock stays, or an interval would end where this was found.
+        self._verdict_ts = max(self._clock.now, ts, self._verdict_ts + 1)
         output.counts[f"audit_{result}"] += 1
         verdict = (self._verdict_ts, sequence, result, compared, detail)
         output.touch(Audited(self._symbol, "trades", *verdict))

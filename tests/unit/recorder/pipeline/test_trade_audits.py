@@ -181,6 +181,20 @@ def test_an_audit_ends_with_its_stream() -> None:
     assert [gap.reason for gap in shell.made.gaps()] == ["disconnected"]
 
 
+def test_the_end_of_an_audit_covers_nothing() -> None:
+    for ends_by in ("a connection", "an answer"):
+        shell = subscribed(9)
+        heard = shell.ts
+        decide(shell, "trades")
+        shell.ts += 3_000_000_000  # and nothing more is heard of the socket
+        if ends_by == "an answer":
+            answer(shell, 9)
+        shell.line("close", connection=1, reason="silent")
+        (interval,), (gap,) = shell.made.intervals(), shell.made.gaps()
+        assert (interval.ts_to, gap.ts_from, gap.ts_detected) == (heard, heard, shell.ts)
+        assert len(verdicts(shell)) == 1
+
+
 def test_histories_that_go_on_are_forgotten_with_the_connection() -> None:
     shell = subscribed(9)
     for newest in (2, 4, 5):
