@@ -13,7 +13,8 @@ of a price that changed twice only where it ended, so between its first and its 
 nobody but the exchange knows the book.
 
 An answer that the stream does not reach, while nothing at all comes, is the proof that a
-subscription is dead although it was acknowledged: a quiet market has no newer sequence.
+subscription is dead although it was acknowledged, if a level of it differs from ours. Without one
+the market may be quiet: a number that changes no level need not be told before the next that does.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from recorder.book import BooksDiffer, L2Book, L3Book
+from recorder.book import BookOverflow, BooksDiffer, L2Book, L3Book
 from recorder.pipeline.book_record import Place
 from recorder.pipeline.decode import Book
 from recorder.pipeline.output import Int64Array
@@ -115,6 +116,11 @@ class Proof:
     place: Place
     known_bid_from: Number | None
     known_ask_to: Number | None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some side was compared down to some depth only."""
+        return self.known_bid_from is not None or self.known_ask_to is not None
 
     def covers(self, difference: BooksDiffer) -> bool:
         """Say whether every level that differs now was compared then, and was right."""
@@ -241,6 +247,26 @@ class Auditing:
         BookOverflow   if their numbers fit no common scale
         """
         assert self.is_due
+        return self._compare()
+
+    def check(self, sequence: int) -> str:
+        """Look at an audit that goes on while the stream stands at a sequence.
+
+        Returns
+        -------
+        str   "silent" when the stream is proven to be, why there will be no verdict, or empty
+        """
+        self._checks += 1
+        self._still = self._still + 1 if self.answer and sequence == self._seen else 0
+        self._seen = sequence
+        if self._still >= SILENT_CHECKS:
+            return "no level differs from a newer answer" if self._is_equal() else "silent"
+        if self._checks >= CHECKS_MAX:
+            waits_for = "the stream" if self.answer else "an answer"
+            return f"{waits_for} did not come in time"
+        return ""
+
+    def _compare(self) -> tuple[int, Proof]:
         mine, theirs = self._fork, self._theirs
         if isinstance(mine, L3Book):
             assert isinstance(theirs, L3Book)
@@ -254,22 +280,13 @@ class Auditing:
             min(asks, key=_value, default=None),
         )
 
-    def check(self, sequence: int) -> str:
-        """Look at an audit that goes on while the stream stands at a sequence.
-
-        Returns
-        -------
-        str   "silent" when the stream is proven to be, why there will be no verdict, or empty
-        """
-        self._checks += 1
-        self._still = self._still + 1 if self.answer and sequence == self._seen else 0
-        self._seen = sequence
-        if self._still >= SILENT_CHECKS:
-            return "silent"
-        if self._checks >= CHECKS_MAX:
-            waits_for = "the stream" if self.answer else "an answer"
-            return f"{waits_for} did not come in time"
-        return ""
+    def _is_equal(self) -> bool:
+        """Say whether the answer, however new, shows nothing that the copy has not."""
+        try:
+            compared, proof = self._compare()
+        except (BooksDiffer, BookOverflow):
+            return False
+        return compared > 0 or not proof.is_partial
 
     def _follow(self, changes: _Changes) -> None:
         """Apply messages up to the one that reaches the answer: all to ours, what is new to it."""

@@ -124,8 +124,7 @@ class BookAudits:
         except BookOverflow as error:
             self._give_up(str(error), ts, output, sequence)
             return
-        is_partial = proof.known_bid_from is not None or proof.known_ask_to is not None
-        if is_partial and not compared:
+        if proof.is_partial and not compared:
             self._give_up("no level is known to both", ts, output, sequence)
             return
         self._end(EQUAL, ts, output, sequence, compared=compared)

@@ -15,6 +15,9 @@ BREAKS = {"disconnected", "silent"}
 # A silent topic is subscribed anew: what it had for a book by then ends with the old subscription.
 ANEW = {"silent", "stopped"}
 MOMENT_NS = 5_000_000
+# The longest that a connection is on its way out, and that the next one's frames are held back.
+HANDOVER_NS = 10_000_000_000
+HELD_BACK_NS = 60_000_000_000
 # The longest that a frame is on its way.
 LATEST_NS = 5_000_000_000
 NUMBERS = ("price_mantissa", "price_scale", "size_mantissa", "size_scale")
@@ -34,7 +37,10 @@ def cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) -> 
         ):
             yield f"{what} says how process {life.number} ended, and it {life.end}"
     elif reason in BREAKS or reason == "stopped":
-        if not (_has_break(played, life, gap) or (reason in ANEW and _is_mute(life, gap))):
+        # A book that stands still for a message that was lost, and no other comes, is silent, too.
+        is_still = reason == "silent" and stream in FEED_OF_STREAM and _has_loss(played, gap)
+        is_mute = reason in ANEW and _is_mute(life, gap)
+        if not (_has_break(played, life, gap) or is_mute or is_still):
             yield f"{what} has no connection that broke"
     elif reason in LOSSES and stream in FEED_OF_STREAM:
         if not _has_loss(played, gap):
@@ -53,10 +59,16 @@ def cause_known(played: Played, lives: dict[str, Life], gap: dict[str, Any]) -> 
 
 
 def _has_break(played: Played, life: Life, gap: dict[str, Any]) -> bool:
+    """Ask for a connection that broke then.
+
+    Or, in a handover, for one that broke shortly before: the one it was to replace was on its way
+    out already.
+    """
     back_ns = played.stepped_back_ns
+    since_ns = HANDOVER_NS if played.plan.rotate_after_s else MOMENT_NS
     return any(
         socket.troubles
-        and -MOMENT_NS <= gap["ts_detected"] - socket.closed_ts <= MOMENT_NS + back_ns
+        and -MOMENT_NS <= gap["ts_detected"] - socket.closed_ts <= since_ns + back_ns
         for socket in life.sockets
     )
 
@@ -82,6 +94,11 @@ def _has_loss(played: Played, gap: dict[str, Any]) -> bool:
         and played.venue.epoch_ts[symbol] <= gap["ts_detected"] + played.stepped_back_ns
     ):
         return True  # numbers had begun anew
+    if played.plan.rotate_after_s and symbol in played.venue.epoch_ts:
+        # They had, and another connection was still to tell of those before.
+        since_ns = gap["ts_detected"] - played.venue.epoch_ts[symbol]
+        if 0 <= since_ns + played.stepped_back_ns <= HELD_BACK_NS:
+            return True
     if (symbol, stream, expected - 1) in played.venue.rest.stale_books:
         return True
     return not lost.isdisjoint(truth.messages_with(feed, expected))
@@ -90,10 +107,11 @@ def _has_loss(played: Played, gap: dict[str, Any]) -> bool:
 def _has_mishap(played: Played, gap: dict[str, Any]) -> bool:
     """Ask for what could not be read, and was sent on a socket that brings the stream too."""
     topic = (FEED_OF_STREAM.get(gap["stream"], "match"), gap["symbol"])
+    since_ns = HELD_BACK_NS if played.plan.rotate_after_s else LATEST_NS
     return any(
         mishap.kind in {"garbage", "garbage_beside", "malformed", "bad_frame"}
         and topic in mishap.topics
-        and _is_between(played, mishap.ts, gap["ts_detected"] - LATEST_NS, gap["ts_detected"])
+        and _is_between(played, mishap.ts, gap["ts_detected"] - since_ns, gap["ts_detected"])
         for mishap in played.faults.mishaps
     )
 

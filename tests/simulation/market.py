@@ -100,6 +100,7 @@ class Truth:
     ----------
     messages : list[Message]      in the order they are told
     sequence_at : list[int]       the book's number once the message has been told
+    is_half_told : list[bool]     changes of level 2 wait for a message by then
     books : dict                  stream → the REST answer at each message
     changes : list                of each level-2 message, by number, that are new in it
     events : dict                 number → (kind, order id, side code, price, size) of level 3
@@ -110,6 +111,7 @@ class Truth:
     profile: Profile
     messages: list[Message] = field(default_factory=list)
     sequence_at: list[int] = field(default_factory=list)
+    is_half_told: list[bool] = field(default_factory=list)
     books: dict[str, list[bytes]] = field(default_factory=dict)
     l2: list[Message] = field(default_factory=list)
     changes: list[list[Change]] = field(default_factory=list)
@@ -268,6 +270,7 @@ def truth_of(profile_name: str, symbol: str, epoch: int) -> Truth:
     def tell(feed: str, first: int, last: int, data: bytes) -> None:
         truth.messages.append(Message(feed, first, last, data, len(truth.messages)))
         truth.sequence_at.append(engine.sequence)
+        truth.is_half_told.append(len(batcher) > 0)
         for stream, answers in truth.books.items():
             answers.append(_answer(engine, instrument, stream))
         truth.history.append(history[-KEPT_TRADES:])

@@ -27,6 +27,8 @@ from tests.simulation.rest import Rest, refused, request_info
 from tests.simulation.sockets import SimulatedSocket
 
 TURN_S = 0.3
+# The longest that a change waits for the message that tells of it.
+HALF_TOLD_S = 1.0
 GARBAGE = (b"\xff\x00\x9d", b"", b"{", b"[1]", b"null", b'{"type":7}')
 MESSAGE_FAULTS = tuple(OF_MESSAGES)
 ENDS = {"cut", "reset", "bad_frame", "half_open", "no_pong", "token_expires"}
@@ -62,6 +64,7 @@ class Venue:
         self._feeds = {wire: feed for feed, wire in profile.topics.items()}
         self._open: list[SimulatedSocket] = []
         self._stopped_s = 0.0
+        self._told_s = dict.fromkeys(starts, 0.0)  # when something was told last
         self._spent_tokens: set[str] = set()
         self._refuses = ""
         self._swapped: dict[int, tuple[SimulatedSocket, Message, str]] = {}
@@ -152,7 +155,16 @@ class Venue:
         symbol = self.draw.choice(SYMBOLS)
         for _ in range(self.draw.choice((1, 1, 2, 4, 9))):
             self.tell_next(symbol)
+        for symbol in SYMBOLS:
+            if self._clock.now_s - self._told_s[symbol] > HALF_TOLD_S:
+                while self._is_half_told(symbol):
+                    self.tell_next(symbol)
         self._plan_turn()
+
+    def _is_half_told(self, symbol: str) -> bool:
+        """Say whether a book has changed and nobody was told of it yet."""
+        truth, told = self.truth(symbol), self.told[symbol]
+        return 0 < told < len(truth.messages) and truth.is_half_told[told - 1]
 
     def tell_next(self, symbol: str) -> None:
         """Tell everybody the next message of a symbol."""
@@ -161,6 +173,7 @@ class Venue:
         if position >= len(truth.messages):
             return
         self.told[symbol] = position + 1
+        self._told_s[symbol] = self._clock.now_s
         message = self.odd.instead_of(truth.messages[position], truth)
         for socket in list(self._open):
             if (message.feed, symbol) in socket.topics:
@@ -172,6 +185,8 @@ class Venue:
         self._tell_or_spoil(socket, message, symbol)
         if held is not None:
             socket.push(held[1].data)
+            if (held[1].feed, held[2]) == (message.feed, symbol):
+                self._lose(message, symbol)  # it came before its turn
 
     def _tell_or_spoil(self, socket: SimulatedSocket, message: Message, symbol: str) -> None:
         data = message.data

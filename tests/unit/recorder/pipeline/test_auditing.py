@@ -122,7 +122,7 @@ def test_a_stream_that_stands_still_behind_the_answer_is_silent() -> None:
     shell = ClassicShell().synced()
     good_until = shell.made.intervals()[0].ts_to
     decide(shell)
-    answer(shell, book(105))
+    answer(shell, book(105, bids=19))
     assert check(shell, SILENT_CHECKS - 1) == []
     commands = check(shell)
     assert commands[-1] == Resubscribe(SYMBOL, "l2")
@@ -133,6 +133,26 @@ def test_a_stream_that_stands_still_behind_the_answer_is_silent() -> None:
     shell.line("timer", symbol=SYMBOL, stream="l2", timer_id=2)
     shell.seed(106, request_id=2)
     assert gap.healed_by == "snapshot"
+
+
+def test_numbers_that_change_no_level_are_no_proof_of_silence() -> None:
+    """The venue need not tell of them before the next one that does change a level."""
+    shell = ClassicShell().synced()
+    decide(shell)
+    answer(shell, book(105))
+    assert check(shell, SILENT_CHECKS) == []
+    assert why(shell) == "no level differs from a newer answer"
+    shell.update(102, 106, bids=[("98", "3", 106)])
+    assert shell.made.gaps() == []
+
+
+def test_an_answer_that_knows_none_of_our_levels_is_new() -> None:
+    shell = ClassicShell().synced()
+    decide(shell)
+    asks = [(str(301 + n), "1") for n in range(20)]
+    bids = [(str(300 - n), "1") for n in range(20)]
+    answer(shell, format_book(BookAnswer(105, None, bids, asks)))
+    assert check(shell, SILENT_CHECKS)[-1] == Resubscribe(SYMBOL, "l2")
 
 
 def test_a_stream_that_comes_late_is_not_silent() -> None:
@@ -297,7 +317,7 @@ def silenced() -> ClassicShell:
     """Return a stream that has just been found silent."""
     shell = ClassicShell().synced()
     decide(shell)
-    answer(shell, book(105))
+    answer(shell, book(105, bids=19))
     check(shell, SILENT_CHECKS)
     return shell
 
