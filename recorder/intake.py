@@ -105,10 +105,13 @@ class Intake:
         self._pending_bytes += LINE_OVERHEAD_BYTES
         if line.data is not None:
             self._pending_bytes += len(line.data)
-        if self._pending_bytes >= self._bytes_max:
+        if self._pending_bytes < self._bytes_max:
+            return
+        if self._in_flight < IN_FLIGHT_MAX:
+            self._submit()  # here and now: a reader may have thousands of frames to append at once
+        else:
             self._wake.set()
-            if self._in_flight >= IN_FLIGHT_MAX:
-                self._room.clear()
+            self._room.clear()
 
     @property
     def queue_lines(self) -> int:

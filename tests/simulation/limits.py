@@ -17,10 +17,11 @@ from recorder.pipeline import auditing, reseed
 from recorder.pipeline.book_stream import BookStream
 from recorder.recording import Recording
 from recorder.stitch.machine import BUFFER_UPDATES_MAX
+from recorder.transport.sink import HeldLines
 from tests.simulation.memory import live_books
 
-# Readers are told to wait once a batch is full; each may have read a frame by then, and answers of
-# REST are appended whatever waits.
+# A full batch is on its way at once, or readers are told to wait; each may have read a frame by
+# then, and answers of REST are appended whatever waits.
 PENDING_SLACK_BYTES = 64 * 1024
 
 
@@ -80,10 +81,26 @@ def in_force(limits: Limits, broken: list[str]) -> Iterator[None]:
             tell("bytes that wait to be decoded", self.waiting_bytes, most)
 
     class WatchedIntake(Intake):
+        # Bytes that handovers have let go of, all at once: they had a limit of their own.
+        released = 0
+        is_taking_over = False
+
         def append(self, line: Any) -> None:
+            if not self.queue_bytes and not self.is_taking_over:
+                self.released = 0
             super().append(line)
-            most = 2 * self._bytes_max + PENDING_SLACK_BYTES
+            most = self._bytes_max + PENDING_SLACK_BYTES + self.released
             tell("bytes that wait for the raw log", self.queue_bytes, most)
+
+    release = HeldLines.release
+
+    def release_and_note(self: HeldLines) -> None:
+        intake = self.sink
+        assert isinstance(intake, WatchedIntake)
+        intake.released += self._bytes
+        intake.is_taking_over = True
+        release(self)
+        intake.is_taking_over = False
 
     with ExitStack() as stack:
         for target, value in (
@@ -94,6 +111,7 @@ def in_force(limits: Limits, broken: list[str]) -> Iterator[None]:
         ):
             stack.enter_context(patch(target, value))
         stack.enter_context(patch.object(Recording, "decode", decode_and_look))
+        stack.enter_context(patch.object(HeldLines, "release", release_and_note))
         yield
 
 

@@ -151,3 +151,21 @@ async def test_the_end_of_another_thread_is_the_end_of_this_one(
     await asyncio.wait_for(settling, 5)
     with pytest.raises(WriterDied, match="no rows"):
         await intake.drain()
+
+
+async def test_what_comes_at_once_is_on_its_way_before_anybody_else_has_a_turn(
+    worker: ThreadPoolExecutor,
+) -> None:
+    """A reader with thousands of frames at hand appends them without a pause."""
+    disk = SlowDisk()
+    disk.permits.release(100)
+    bytes_max = 10 * (10 + LINE_OVERHEAD_BYTES)
+    intake, _ = start(disk, worker, 60.0, bytes_max)
+    for number in range(10 * IN_FLIGHT_MAX + 9):
+        intake.append(line(number))
+        assert intake.queue_bytes < bytes_max
+    assert not intake.is_full
+    intake.append(line(99))
+    assert intake.is_full, "both places are taken, and a third batch is full"
+    await intake.drain()
+    assert [len(batch) for batch in disk.batches] == [10, 10, 10]
