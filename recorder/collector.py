@@ -141,6 +141,7 @@ class Collector:
         self._auditor: Auditor | None = None
         self._auditing: asyncio.Task[None] | None = None
         self._dialer: Dialer | None = None
+        self._is_stopped = False
         self._crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refused: dict[tuple[str, str], str] = {}
         self.is_paused = False
@@ -250,7 +251,12 @@ class Collector:
         )
 
     def carry_out(self, command: Command) -> None:
-        """Do what the pipeline asks for; its outcome comes back as lines."""
+        """Do what the pipeline asks for; its outcome comes back as lines.
+
+        What it asks for once all is stopped, being behind, is for the next run to ask.
+        """
+        if self._is_stopped:
+            return
         if isinstance(command, ArmTimer):
             self._arm(command)
         elif isinstance(command, Backfill):
@@ -289,6 +295,7 @@ class Collector:
 
     async def stop(self) -> None:
         """Close every connection, with its `close` line, and ask for nothing more."""
+        self._is_stopped = True
         if self._auditing is not None:
             self._auditing.cancel()
             await asyncio.gather(self._auditing, return_exceptions=True)

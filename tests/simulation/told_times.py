@@ -17,6 +17,7 @@ from schemas.datasets import BOOK_STREAMS
 from tests.simulation.archive import Archive, Int64Array
 from tests.simulation.covered_books import intervals_of
 from tests.simulation.seed import Played
+from tests.simulation.spoilt import doubts_of
 
 Stream = tuple[str, str, str]  # symbol, stream, run
 
@@ -55,7 +56,11 @@ def times_right(played: Played, archive: Archive) -> Iterator[str]:
         for audit in archive.table("audits")
         if audit["result"] == "equal"
     }
+    doubts = doubts_of(played, archive)
     for (symbol, stream, run_id), covered in intervals_of(archive).items():
+        doubt = doubts.get((symbol, stream, run_id))
+        if doubt is not None and doubt.is_split:
+            continue  # the rows of one story stand in the intervals of the other
         of_run = ends.get(run_id, np.zeros(0, np.int64))
         pieces = known.get((symbol, stream, run_id), [])
         for interval in covered:

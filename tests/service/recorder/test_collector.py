@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from recorder.errors import ConfigError
+from recorder.pipeline.output import ArmTimer, AskAudit, Backfill, RequestBook, Resubscribe
 from recorder.transport import subscriber
 from schemas.kucoin.profile import Rate
 from tests.support.collecting import (
@@ -191,3 +192,21 @@ async def test_a_reconnect_storm_stays_within_the_venue_s_limit_of_connects() ->
         fullest = max(sum(at <= t < at + 1.0 for t in times) for at in times)
         assert 5 <= fullest <= 8
         assert scene.collector.status().reconnects == {"disconnected": 8}
+
+
+async def test_what_is_asked_for_behind_the_end_is_left_to_the_next_run() -> None:
+    """A disk that stalls while the run ends lets old lines be decoded behind its last one."""
+    async with FakeVenue([]) as venue, collecting(venue, ["A-X"]) as scene:
+        await scene.settled()
+        intake = scene.collector._intake
+    assert intake is not None
+    for command in (
+        RequestBook("A-X", "l2", 9),
+        ArmTimer("A-X", "l2", 9),
+        Backfill("A-X"),
+        AskAudit("A-X", "l2"),
+        Resubscribe("A-X", "l2"),
+    ):
+        scene.collector.carry_out(command)
+    await asyncio.sleep(0.3)
+    assert intake.queue_lines == 0
